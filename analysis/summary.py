@@ -1,0 +1,186 @@
+"""The summary of a simulation: a nested plain dictionary, ready for JSON.
+
+Whoever was not served stays in the count: rejected, timed-out, aborted, failed and unfinished requests are in every
+SLO denominator.  Latencies are over all requests that have them, finished or not, so that an overload does not look
+fast because its slow requests are missing; end-to-end latency needs the end and is over the finished ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.inter_token import InterTokenLatencies, LatencyDistribution, inter_token_latencies
+from analysis.metrics import RequestLatencies
+from analysis.replica_load import ReplicaLoad, replica_load
+from analysis.slo import Slo
+from latency_models.errors import check_finite, invalid
+from sim.results import Floats, Ints, SimulationResult, Status
+
+Summary = dict[str, Any]
+"""Nested dictionaries with strings as keys and numbers, strings or ``None`` (not a number) as leaves."""
+
+
+def summarise(result: SimulationResult, *, slo: Slo | None = None, warmup_s: float = 0.0) -> Summary:
+    """Summary of a run, overall and by model, class, both, and replica.
+
+    Parameters
+    ----------
+    result : SimulationResult
+        What the simulation left behind.
+    slo : Slo, optional
+        Limits for goodput and attainment, which are ``None`` without.
+    warmup_s : float
+        Requests that arrived before are left out, and averages over time start here.
+
+    Returns
+    -------
+    dict
+        ``warmup_s``, ``measured_s``, ``end_s``, ``slo``, ``overall``, ``by_model``, ``by_class``,
+        ``by_model_and_class``, ``cluster`` and ``replicas``.  Rates are per second of measured time.
+
+    Raises
+    ------
+    InputError
+        If the warm-up is negative, not finite, or as long as the run.
+    """
+    check_finite("warmup_s", warmup_s)
+    if warmup_s > 0 and warmup_s >= result.end_s:
+        raise invalid("warmup_s", warmup_s, f"less than the {result.end_s:g} s that the run lasted")
+    report = _Report(result, slo, warmup_s)
+    loads = [replica_load(result, index, warmup_s=warmup_s) for index in range(len(result.replicas))]
+    return {
+        "warmup_s": warmup_s,
+        "measured_s": report.measured_s,
+        "end_s": result.end_s,
+        "slo": str(slo) if slo else None,
+        "overall": report.group(report.counted, report.itls.overall),
+        "by_model": report.by_model(),
+        "by_class": report.by_class(),
+        "by_model_and_class": report.by_model_and_class(),
+        "cluster": _cluster(loads),
+        "replicas": {
+            replica.name: {"model": result.models[replica.model], **plain(asdict(load))}
+            for replica, load in zip(result.replicas, loads, strict=True)
+        },
+    }
+
+
+def plain(values: Mapping[str, float]) -> Summary:
+    """The same numbers with ``None`` for those that JSON cannot hold."""
+    return {name: _number(value) for name, value in values.items()}
+
+
+class _Report:
+    """The columns that every group of requests is summarised from."""
+
+    def __init__(self, result: SimulationResult, slo: Slo | None, warmup_s: float) -> None:
+        self.result = result
+        self.measured_s = result.end_s - warmup_s
+        self.latencies = RequestLatencies.of(result.requests)
+        self.met = slo.met(self.latencies) if slo else None
+        selected = result.requests.arrival_s >= warmup_s
+        self.counted: Ints = np.flatnonzero(selected)
+        self.itls: InterTokenLatencies = inter_token_latencies(result, selected=selected)
+        self._model = result.requests.model[self.counted]
+        self._class = result.requests.request_class[self.counted]
+
+    def by_model(self) -> Summary:
+        """One entry for each model, whether or not it was used."""
+        return {
+            name: self.group(self.counted[self._model == model], self.itls.by_model.get(model))
+            for model, name in enumerate(self.result.models)
+        }
+
+    def by_class(self) -> Summary:
+        """One entry for each request class that occurs."""
+        return {
+            self.result.classes[class_]: self.group(self.counted[self._class == class_], self.itls.by_class.get(class_))
+            for class_ in np.unique(self._class).tolist()
+        }
+
+    def by_model_and_class(self) -> Summary:
+        """One entry for each pair that occurs; requests that were never routed have no model."""
+        table: Summary = {name: {} for name in self.result.models}
+        for model, class_ in np.unique(np.stack([self._model, self._class]), axis=1).T.tolist():
+            if model >= 0:
+                rows = self.counted[(self._model == model) & (self._class == class_)]
+                found = self.itls.by_model_and_class.get((model, class_))
+                table[self.result.models[model]][self.result.classes[class_]] = self.group(rows, found)
+        return table
+
+    def group(self, rows: Ints, itl: LatencyDistribution | None) -> Summary:
+        """Summary of the requests in ``rows``."""
+        requests, latencies = self.result.requests, self.latencies
+        finished = latencies.finished[rows]
+        prompt_tokens = requests.prompt_tokens[rows]
+        admitted = ~np.isnan(requests.scheduled_s[rows])
+        answered = ~np.isnan(requests.first_token_s[rows])
+        preemptions = requests.preemptions[rows]
+        met = None if self.met is None else self.met[rows]
+        return {
+            "requests": {"total": len(rows), **_by_status(requests.status[rows])},
+            "requests_per_s": self._rate(finished),
+            "prompt_tokens_per_s": self._rate(prompt_tokens[answered]),
+            "output_tokens_per_s": self._rate(requests.generated_tokens[rows]),
+            "goodput_per_s": None if met is None else self._rate(met),
+            "slo_attainment": None if met is None else _ratio(met.sum(), len(rows)),
+            "preemptions": int(preemptions.sum()),
+            "preempted_requests": int(np.count_nonzero(preemptions)),
+            "prefix_cache_hit_ratio": _ratio(
+                requests.cached_tokens[rows][admitted].sum(), prompt_tokens[admitted].sum()
+            ),
+            "ttft_s": _statistics(latencies.ttft_s[rows]),
+            "tpot_s": _statistics(latencies.tpot_s[rows]),
+            "itl_s": _entries(itl or LatencyDistribution.empty()),
+            "e2e_s": _statistics(latencies.e2e_s[rows]),
+            "queue_s": _statistics(latencies.queue_s[rows]),
+            "scheduler_queue_s": _statistics(latencies.scheduler_queue_s[rows]),
+        }
+
+    def _rate(self, amounts: Ints | NDArray[np.bool_]) -> float | None:
+        return _ratio(amounts.sum(), self.measured_s)
+
+
+def _by_status(status: Ints) -> dict[str, int]:
+    return {code.name.lower(): int(np.count_nonzero(status == code)) for code in Status}
+
+
+def _statistics(samples: Floats) -> Summary:
+    return _entries(LatencyDistribution.of(samples))
+
+
+def _entries(found: LatencyDistribution) -> Summary:
+    percentiles = {f"p{q:g}": value for q, value in found.percentiles_s.items()}
+    moments = {"mean": found.mean_s, "std": found.std_s, "min": found.min_s, "max": found.max_s}
+    return {"count": found.count, **plain({**moments, **percentiles})}
+
+
+def _cluster(loads: list[ReplicaLoad]) -> Summary:
+    """Averages over replicas: a share counts each replica alike, a batch size each busy second or token."""
+    busy_s = sum(load.busy_s for load in loads)
+    tokens = sum(load.computed_tokens for load in loads)
+    return {
+        "busy_s": busy_s,
+        "utilisation": _ratio(sum(load.utilisation for load in loads), len(loads)),
+        "steps": sum(load.steps for load in loads),
+        "computed_tokens": tokens,
+        "mean_batch_size": _ratio(sum(load.mean_batch_size * load.busy_s for load in loads if load.busy_s), busy_s),
+        "mean_batch_size_per_token": _ratio(
+            sum(load.mean_batch_size_per_token * load.computed_tokens for load in loads if load.computed_tokens), tokens
+        ),
+        "mean_kv_used_frac": _ratio(sum(load.mean_kv_used_frac for load in loads), len(loads)),
+    }
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return _number(float(part) / float(whole)) if whole > 0 else None
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

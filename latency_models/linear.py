@@ -1,0 +1,86 @@
+"""``linear``: a step takes a fixed time plus a share for each token, sequence, context token and query-key pair.
+
+The form is common to measurements of several engines: weights are read once a step (constant), matrix products grow
+with the tokens, the sampler with the sequences, decode attention with the context read from the KV cache, and prefill
+attention with the pairs of queries and keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from latency_models.errors import InputError, check_finite
+from latency_models.step_time import STEP_TIME_MODELS, UNLIMITED_STEPS
+
+
+@STEP_TIME_MODELS.register("linear")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearStepTime:
+    """Step time that is linear in what the step computes.
+
+    ``t = base_s + per_token_s * tokens + per_sequence_s * sequences + per_context_token_s * context
+    + per_prefill_pair_s * prefill_work + per_sample_s * sampled``
+
+    Parameters
+    ----------
+    base_s : float
+        Seconds of every step, whatever is in it.
+    per_token_s : float
+        Seconds per token computed, prefill or decode.
+    per_sequence_s : float
+        Seconds per scheduled sequence, prefill or decode.
+    per_context_token_s : float
+        Seconds per token of context after the step, over all scheduled sequences.
+    per_prefill_pair_s : float
+        Seconds per query-key pair of the prefill chunks.
+    per_sample_s : float
+        Seconds per sequence that emits a token.
+
+    Raises
+    ------
+    InputError
+        If a coefficient is negative or not finite, or if some step would take no time at all.
+    """
+
+    base_s: float = 0.0
+    per_token_s: float = 0.0
+    per_sequence_s: float = 0.0
+    per_context_token_s: float = 0.0
+    per_prefill_pair_s: float = 0.0
+    per_sample_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check_finite(f"latency.{field.name}", getattr(self, field.name))
+        # The other two terms vanish in a decode step and in a prefill chunk that emits nothing.
+        if self.base_s + self.per_token_s + self.per_sequence_s + self.per_context_token_s <= 0.0:
+            raise InputError(
+                "latency.base_s, per_token_s, per_sequence_s and per_context_token_s are all 0, so some steps take no "
+                "time; allowed: at least one of them > 0. Give base_s the fixed time of a step in seconds"
+            )
+
+    def step_s(
+        self,
+        tokens: int,
+        prefill_seqs: int,
+        prefill_context: int,
+        prefill_work: float,
+        decode_seqs: int,
+        decode_context: int,
+        sampled: int,
+    ) -> float:
+        """Duration of one step; see :meth:`latency_models.step_time.StepTimeModel.step_s`."""
+        return (
+            self.base_s
+            + self.per_token_s * tokens
+            + self.per_sequence_s * (prefill_seqs + decode_seqs)
+            + self.per_context_token_s * (prefill_context + decode_context)
+            + self.per_prefill_pair_s * prefill_work
+            + self.per_sample_s * sampled
+        )
+
+    def decode_run(self, seqs: int, context: int) -> tuple[float, float, int]:
+        """Law of a run of decode-only steps, without a breakpoint: the context grows by ``seqs`` a step."""
+        per_seq_s = self.per_token_s + self.per_sequence_s + self.per_sample_s
+        per_context_s = self.per_context_token_s
+        return self.base_s + per_seq_s * seqs + per_context_s * context, per_context_s * seqs, UNLIMITED_STEPS

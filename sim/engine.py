@@ -1,0 +1,376 @@
+"""One vLLM replica on the clock: the loop that schedules, runs steps and delivers tokens.
+
+The loop is vLLM's (`v1/engine/core.py`): synchronous, or asynchronous with two steps in flight.  In ``macro`` mode one
+event covers a whole run of decode steps; in ``reference`` mode every step has its own.  Both go through the same
+scheduler and take every time from the same closed form, so they agree bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from operator import attrgetter
+from typing import Literal, Protocol
+
+import simpy
+
+from sim.clock import REPLICA, Clock
+from sim.request import DONE, PREEMPTED, Request
+from sim.run_log import RunLog
+from sim.scheduler import Scheduler
+from sim.step import Step
+
+EngineMode = Literal["macro", "reference"]
+
+_order = attrgetter("order")
+
+
+class Outcomes(Protocol):
+    """Who wants to know what happens to requests."""
+
+    def on_finish(self, request: Request, now_s: float) -> None:
+        """A request got its last token at ``now_s``."""
+        ...
+
+    def on_abort(self, request: Request, now_s: float) -> None:
+        """A cancelled request has left the engine."""
+        ...
+
+    def on_gap(self, request: Request, from_s: float, to_s: float) -> None:
+        """Two consecutive tokens of a request lie apart because it was preempted or passed over between them."""
+        ...
+
+
+class StepObserver(Protocol):
+    """Who wants to see every single step (traces); its presence does not change a result."""
+
+    def on_schedule(self, step: Step, index: int, now_s: float) -> None:
+        """Step ``index`` of ``step`` was scheduled at ``now_s``."""
+        ...
+
+    def on_empty_schedule(self, now_s: float) -> None:
+        """The scheduler found nothing to run."""
+        ...
+
+    def on_complete(self, step: Step, index: int, start_s: float, end_s: float) -> None:
+        """It ran from ``start_s`` to ``end_s``."""
+        ...
+
+
+class Engine:
+    """One replica.
+
+    Parameters
+    ----------
+    clock : Clock
+        The simulation's clock.
+    scheduler : Scheduler
+        Its scheduler.
+    outcomes : Outcomes
+        Told about first and last tokens.
+    index : int
+        Number of the replica; orders simultaneous events.
+    mode : {"macro", "reference"}
+        One event per run, or per step.
+    idle_sleep_s : float
+        How long vLLM's loop sleeps when it executed nothing although it has requests.
+    observer : StepObserver, optional
+        Sees every step.
+    """
+
+    __slots__ = (
+        "_aborted",
+        "_batch",
+        "_completed",
+        "_current",
+        "_event",
+        "_executed",
+        "_idle_sleep_s",
+        "_macro",
+        "_observer",
+        "_planned",
+        "_priority",
+        "_queue",
+        "clock",
+        "outcomes",
+        "run_log",
+        "scheduler",
+        "slowdown",
+    )
+
+    def __init__(
+        self,
+        clock: Clock,
+        scheduler: Scheduler,
+        outcomes: Outcomes,
+        *,
+        index: int = 0,
+        mode: EngineMode = "macro",
+        idle_sleep_s: float = 0.001,
+        observer: StepObserver | None = None,
+    ) -> None:
+        self.clock = clock
+        self.scheduler = scheduler
+        self.outcomes = outcomes
+        self.run_log = RunLog()
+        self.slowdown = 1.0
+        self._batch = scheduler.batch
+        self._macro = mode == "macro"
+        self._observer = observer
+        self._idle_sleep_s = idle_sleep_s
+        self._priority = REPLICA + index
+        # Steps scheduled and not yet over, the one on the GPU first; None stands for vLLM's empty batches.
+        self._queue: deque[Step | None] = deque()
+        self._current: Step | None = None
+        """What the GPU runs or ran last."""
+        self._completed = 0
+        """Steps of it that are over."""
+        self._planned = 0
+        """Further steps of the front run that the pending event skips."""
+        self._executed = False
+        self._event: simpy.Event | None = None
+        self._aborted: list[Request] = []
+
+    # ------------------------------------------------------------------ from outside
+
+    def submit(self, request: Request) -> None:
+        """A request reaches the scheduler now."""
+        scheduler = self.scheduler
+        if self._planned and self._observer is not None:
+            self._show_steps_until_now(self._observer)
+        scheduler.add(request)
+        if self._event is None:
+            self._wake(self.clock.now)
+        elif self._planned and (scheduler.could_admit() or self._observer is not None):
+            self._cut_run()
+
+    def abort(self, request: Request) -> None:
+        """Cancel a request; as in vLLM this takes effect between two steps."""
+        if self._event is None or request.state == DONE:
+            return
+        if self._planned:
+            self._cut_run()
+        self._aborted.append(request)
+
+    def change_speed(self, slowdown: float) -> None:
+        """From now on everything here takes ``slowdown`` times as long, the step in flight included."""
+        now_s = self.clock.now
+        self.slowdown = slowdown
+        front = self._queue[0] if self._queue else None
+        if front is None or self._event is None:
+            return
+        if not front.end_of(self._completed) <= now_s < front.end_of(self._completed + self._planned + 1):
+            return
+        self.run_log.split(front, self._completed + self._steps_begun(now_s))
+        front.change_speed(now_s, slowdown)
+        self._await_front(self._planned)
+
+    # ------------------------------------------------------------------ live state, without touching it
+
+    def waiting_requests(self) -> int:
+        """Requests in the queue."""
+        return len(self.scheduler.waiting)
+
+    def running_requests(self) -> int:
+        """Requests admitted and unfinished."""
+        return len(self.scheduler.running)
+
+    def used_blocks(self) -> int:
+        """KV blocks in use at this instant."""
+        pool = self.scheduler.pool
+        used = pool.total - pool.free
+        if self._planned:
+            used += self._batch.blocks_needed(self._steps_begun(self.clock.now))
+        return used
+
+    def decode_context(self) -> int:
+        """Sum of the computed tokens of the decoding sequences at this instant."""
+        batch = self._batch
+        ahead = self._steps_begun(self.clock.now) if self._planned else 0
+        return batch.context + ahead * batch.size
+
+    def busy_s(self) -> float:
+        """Seconds that the GPU has computed until now."""
+        current = self._current
+        if current is None:
+            return self.run_log.busy_s
+        now_s = min(self.clock.now, current.end_of(self._completed + self._planned + 1)) if self._queue else current.end_s
+        return self.run_log.busy_s + now_s - self.run_log.open_from_s(current)
+
+    def close_log(self) -> None:
+        """Write what is known of the current run to the step log, at the end of the simulation."""
+        current = self._current
+        if current is not None:
+            ended = self._completed + (self._steps_begun(self.clock.now) if self._planned else 0)
+            self.run_log.close(current, ended)
+
+    def _steps_begun(self, now_s: float) -> int:
+        """How many of the planned steps have begun by now, at most."""
+        front = self._queue[0]
+        assert front is not None
+        done = self._completed
+        first_after = front.first_end_from(now_s, done + 1, done + self._planned + 1)
+        reached = front.end_of(first_after) <= now_s
+        return min(first_after - done - (0 if reached else 1), self._planned)
+
+    # ------------------------------------------------------------------ the loop
+
+    def _wake(self, time_s: float) -> None:
+        self._event = self.clock.at(time_s, self._priority, self._on_wake)
+
+    def _on_wake(self, event: simpy.Event) -> None:
+        self._event = None
+        self._iterate(self.clock.now)
+
+    def _iterate(self, now_s: float) -> None:
+        """Go on with vLLM's loop until it has to wait for the GPU, for its sleep to end, or for a request."""
+        scheduler = self.scheduler
+        queue = self._queue
+        depth = 1 + scheduler.lag
+        while True:
+            if self._aborted:
+                self._carry_out_aborts(now_s)
+            executed = False
+            if scheduler.has_work():
+                step = scheduler.schedule(now_s)
+                executed = step is not None
+                if step is not None or depth > 1:
+                    queue.append(step)
+                if step is None:
+                    if self._observer is not None:
+                        self._observer.on_empty_schedule(now_s)
+                else:
+                    if self._observer is not None:
+                        self._observer.on_schedule(step, step.scheduled - 1, now_s)
+                    if step.scheduled == 1 and all(ahead is None for ahead in queue if ahead is not step):
+                        self._start(step, now_s)
+                if len(queue) < depth and (executed or scheduler.has_work()):
+                    if executed:
+                        continue
+                    self._wake(now_s + self._idle_sleep_s)
+                    return
+            if not queue:
+                return
+            front = queue[0]
+            if front is not None:
+                self._executed = executed
+                self._await_front(self._plan(front))
+                return
+            queue.popleft()
+            if not executed and scheduler.has_work():
+                self._wake(now_s + self._idle_sleep_s)
+                return
+
+    def _plan(self, front: Step) -> int:
+        """How many further steps of the run need no decision."""
+        if not self._macro or not self.scheduler.settled or front.version < 0 or self._queue[-1] is not front:
+            return 0
+        return self.scheduler.steps_ahead(front)
+
+    def _await_front(self, planned: int) -> None:
+        front = self._queue[0]
+        assert front is not None
+        if self._event is not None:
+            self._event.callbacks = []
+        self._planned = planned
+        end_s = front.end_of(self._completed + planned + 1)
+        self._event = self.clock.at(max(end_s, self.clock.now), self._priority, self._on_step_end)
+
+    def _cut_run(self) -> None:
+        """Decide anew at the first end of a step from now on."""
+        front = self._queue[0]
+        assert front is not None
+        lowest = self._completed + 1
+        steps = front.first_end_from(self.clock.now, lowest, lowest + self._planned)
+        if steps < lowest + self._planned:
+            self._await_front(steps - lowest)
+
+    def _start(self, step: Step, now_s: float) -> None:
+        if self._current is not None:
+            self.run_log.close(self._current, self._completed)
+        self._current = step
+        self._completed = 0
+        step.start(now_s, self.slowdown)
+
+    def _on_step_end(self, event: simpy.Event) -> None:
+        self._event = None
+        queue = self._queue
+        front = queue.popleft()
+        assert front is not None
+        scheduler = self.scheduler
+        planned = self._planned
+        if planned:
+            self._planned = 0
+            if self._observer is None:
+                scheduler.extend(front, planned)
+                self._completed += planned
+            else:
+                self._extend_step_by_step(front, planned, self._observer)
+        self._completed = completed = self._completed + 1
+        front.end_s = end_s = front.end_of(completed)
+        if self._observer is not None:
+            self._observer.on_complete(front, completed - 1, front.end_of(completed - 1), end_s)
+        if not scheduler.lag:
+            scheduler.retire_due()
+        now_s = self.clock.now
+        if (front.prefills is not None or front.finishing or front.gap_closers is not None) and (
+            completed == front.scheduled
+        ):
+            self._deliver(front, now_s)
+        if queue and (following := queue[0]) is not None and following is not front:
+            self._start(following, end_s)
+        if self._executed or not scheduler.has_work():
+            self._iterate(now_s)
+        else:
+            self._wake(now_s + self._idle_sleep_s)
+
+    def _extend_step_by_step(self, front: Step, planned: int, observer: StepObserver) -> None:
+        for _ in range(planned):
+            index = self._completed
+            end_s = front.end_of(index + 1)
+            observer.on_complete(front, index, front.end_of(index), end_s)
+            self._completed = index + 1
+            self.scheduler.extend(front, 1)
+            observer.on_schedule(front, front.scheduled - 1, end_s)
+
+    def _show_steps_until_now(self, observer: StepObserver) -> None:
+        """Let the observer see the state before the present arrival changes it; the run itself goes on."""
+        front = self._queue[0]
+        assert front is not None
+        lowest = self._completed + 1
+        ended = front.first_end_from(self.clock.now, lowest, lowest + self._planned) - lowest
+        self._planned -= ended
+        self._extend_step_by_step(front, ended, observer)
+
+    def _deliver(self, step: Step, now_s: float) -> None:
+        """First tokens, ends of gaps and finished requests of a step that is over."""
+        for request, _, _, emits in step.prefills or ():
+            if not emits or request.state == DONE:
+                continue
+            if request.first_token_s != request.first_token_s:
+                request.first_token_s = now_s
+            elif request.gap_after is not step:
+                self._close_gap(request, step, now_s)
+        for request in step.gap_closers or ():
+            self._close_gap(request, step, now_s)
+        finishing = step.finishing
+        if len(finishing) > 1:
+            finishing.sort(key=_order)
+        for request in finishing:
+            if request.state != DONE:
+                request.last_token_s = now_s
+                self.scheduler.finish(request)
+                self.outcomes.on_finish(request, now_s)
+
+    def _close_gap(self, request: Request, step: Step, now_s: float) -> None:
+        before = request.gap_after
+        if before is not None and request.state != DONE:
+            self.outcomes.on_gap(request, before.end_s, now_s)
+            # Asynchronous scheduling may have taken it off again while this token was on the way.
+            request.gap_after = step if request.state == PREEMPTED else None
+
+    def _carry_out_aborts(self, now_s: float) -> None:
+        for request in self._aborted:
+            if request.state != DONE:
+                self.scheduler.abort(request)
+                self.outcomes.on_abort(request, now_s)
+        self._aborted.clear()

@@ -1,0 +1,238 @@
+"""Replay of a workload on one replica, step by step, in the schema of the recorded vLLM traces.
+
+Used by ``routerwise engine`` and by the conformance tests: the files written here can be compared line by line with
+what vLLM's own scheduler did under a virtual clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import simpy
+
+from latency_models.errors import invalid
+from latency_models.step_time import StepTimeModel
+from sim.clock import ARRIVAL, Clock
+from sim.engine import Engine, EngineMode
+from sim.request import Request
+from sim.scheduler import Scheduler
+from sim.settings import EngineSettings
+from sim.step import Step
+from sim.workload import RequestSpec
+
+STEP_FIELDS = (
+    "step", "t_sched", "t_start", "t_end", "n_seqs", "n_tokens", "n_prefill_tokens", "n_prefill_seqs", "n_decode",
+    "sum_context", "running", "waiting", "blocks_used", "blocks_free", "new", "resumed", "preempted", "finished", "items",
+)  # fmt: skip
+REQUEST_FIELDS = (
+    "id", "arrival", "prompt_len", "output_len", "priority", "first_sched", "first_token", "finish", "ttft", "tpot", "e2e",
+    "queue_time", "n_output", "n_preemptions", "cached_tokens", "cached_tokens_resume", "first_step", "last_step",
+    "finish_reason",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class EngineTrace:
+    """Rows of ``steps.csv`` and ``requests.csv``."""
+
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _Recorder:
+    """Writes one row per step while the engine runs, and one per request when it ends."""
+
+    def __init__(self) -> None:
+        self.trace = EngineTrace()
+        self.scheduler: Scheduler
+        self._open: dict[tuple[int, int], dict[str, Any]] = {}
+
+    def on_schedule(self, step: Step, index: int, now_s: float) -> None:
+        """Describe the step as vLLM's scheduler output does."""
+        scheduler = self.scheduler
+        number = len(self.trace.steps)
+        chunks = {chunk[0]: chunk for chunk in step.prefills or ()} if index == 0 else {}
+        items: list[str] = []
+        prefills = prefill_tokens = decodes = context = 0
+        for request in scheduler.running:
+            if request in chunks and not (chunks[request][1] == 1 and chunks[request][2] >= request.prompt_tokens):
+                _, tokens, before, emits = chunks[request]
+                prefills += 1
+                items.append(f"{request.name}:{tokens}:{before}:{'P' if emits else 'p'}")
+                prefill_tokens += tokens
+                context += before + tokens
+            elif request in chunks or (request.decoding and not scheduler.was_skipped(request)):
+                before = chunks[request][2] if request in chunks else request.base + scheduler.batch.steps - 1
+                items.append(f"{request.name}:1:{before}:d")
+                decodes += 1
+                context += before + 1
+        admitted = scheduler.admitted if index == 0 else []
+        for request in admitted:
+            if request.first_step < 0:
+                request.first_step = number
+        pool = scheduler.pool
+        row: dict[str, Any] = {
+            "step": number,
+            "t_sched": now_s,
+            "n_seqs": len(items),
+            "n_tokens": prefill_tokens + decodes,
+            "n_prefill_tokens": prefill_tokens,
+            "n_prefill_seqs": prefills,
+            "n_decode": decodes,
+            "sum_context": context,
+            "running": len(scheduler.running),
+            "waiting": len(scheduler.waiting),
+            "blocks_used": pool.total - pool.free,
+            "blocks_free": pool.free,
+            "new": _names(request for request in admitted if not request.preemptions),
+            "resumed": _names(request for request in admitted if request.preemptions),
+            "preempted": _names(scheduler.preempted) if index == 0 else "",
+            "finished": "",
+            "items": ";".join(items),
+        }
+        self._open[id(step), index] = row
+        self.trace.steps.append(row)
+
+    def on_empty_schedule(self, now_s: float) -> None:
+        """A schedule without tokens is no step."""
+
+    def on_complete(self, step: Step, index: int, start_s: float, end_s: float) -> None:
+        """Add when the step ran."""
+        row = self._open.pop((id(step), index))
+        row["t_start"] = start_s
+        row["t_end"] = end_s
+        self._row = row
+
+    def on_finish(self, request: Request, now_s: float) -> None:
+        """Add the request to its last step and write its row."""
+        row = self._row
+        row["finished"] = f"{row['finished']} {request.name}".strip()
+        arrival_s = request.spec.arrival_s
+        outputs = request.max_outputs
+        decode_s = now_s - request.first_token_s
+        self.trace.requests.append(
+            {
+                "id": request.name,
+                "arrival": arrival_s,
+                "prompt_len": request.prompt_tokens,
+                "output_len": request.spec.output_tokens,
+                "priority": request.priority,
+                "first_sched": request.first_scheduled_s,
+                "first_token": request.first_token_s,
+                "finish": now_s,
+                "ttft": request.first_token_s - arrival_s,
+                "tpot": decode_s / (outputs - 1) if outputs > 1 else "",
+                "e2e": now_s - arrival_s,
+                "queue_time": request.first_scheduled_s - arrival_s,
+                "n_output": outputs,
+                "n_preemptions": request.preemptions,
+                "cached_tokens": request.cached_tokens,
+                "cached_tokens_resume": request.cached_on_resume,
+                "first_step": request.first_step,
+                "last_step": row["step"],
+                "finish_reason": "length",
+                "row": request.row,
+            }
+        )
+
+    def on_abort(self, request: Request, now_s: float) -> None:
+        """A replay cancels nothing."""
+
+    def on_gap(self, request: Request, from_s: float, to_s: float) -> None:
+        """The step rows say it already."""
+
+
+def _names(requests: Iterable[Request]) -> str:
+    return " ".join(str(request.name) for request in requests)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepArrival:
+    """A request that is handed over right before a step, instead of at a time."""
+
+    step: int
+    spec: RequestSpec
+
+
+def check_fits(spec: RequestSpec, settings: EngineSettings, name: str) -> None:
+    """Raise :class:`InputError` if a replica with these settings could never finish the request."""
+    if spec.prompt_tokens >= settings.max_model_len:
+        raise invalid(
+            f"{name}: prompt tokens",
+            spec.prompt_tokens,
+            f"less than engine.max_model_len ({settings.max_model_len})",
+            "Raise max_model_len, or cap the prompts.",
+        )
+    longest = min(spec.prompt_tokens + spec.output_tokens, settings.max_model_len) - 1
+    blocks = -(-longest // settings.block_size)
+    room = settings.usable_blocks - int(settings.watermark * settings.num_gpu_blocks)
+    if blocks > settings.usable_blocks:
+        raise invalid(
+            f"{name}: prompt and output tokens",
+            spec.prompt_tokens + spec.output_tokens,
+            f"at most {settings.usable_blocks * settings.block_size + 1}, what all {settings.usable_blocks} usable KV "
+            "blocks hold",
+            "Raise engine.num_gpu_blocks, or lower engine.max_model_len.",
+        )
+    del room
+
+
+def replay(
+    requests: list[RequestSpec],
+    settings: EngineSettings,
+    model: StepTimeModel,
+    *,
+    mode: EngineMode = "macro",
+    idle_sleep_s: float = 0.001,
+    step_arrivals: dict[int, int] | None = None,
+) -> EngineTrace:
+    """Run requests through one replica and record every step.
+
+    Parameters
+    ----------
+    requests : list of RequestSpec
+        In order of arrival; ``request_id`` is required.
+    settings : EngineSettings
+        The replica's settings.
+    model : StepTimeModel
+        Duration of steps.
+    mode : {"macro", "reference"}
+        See :mod:`sim.engine`.
+    idle_sleep_s : float
+        Sleep of vLLM's loop after it executed nothing, seconds.
+    step_arrivals : dict, optional
+        Row number to step number, for requests that are handed over right before a step instead of at their arrival.
+
+    Returns
+    -------
+    EngineTrace
+        Steps in the order of their schedule, requests in the order of the workload.
+    """
+    clock = Clock()
+    recorder = _Recorder()
+    shared = any(spec.content is not None for spec in requests)
+    scheduler = Scheduler(settings, model, shared_content=shared)
+    recorder.scheduler = scheduler
+    engine = Engine(clock, scheduler, recorder, mode=mode, idle_sleep_s=idle_sleep_s, observer=recorder)
+
+    def submit(event: simpy.Event) -> None:
+        engine.submit(event.value)
+
+    for row, spec in enumerate(requests):
+        name = spec.request_id if spec.request_id is not None else str(row)
+        check_fits(spec, settings, f"request {name}")
+        request = Request(row, spec, spec.arrival_s, settings.max_model_len, name)
+        clock.at(spec.arrival_s, ARRIVAL, submit, request)
+    clock.run()
+    trace = recorder.trace
+    trace.requests.sort(key=lambda row: int(row["row"]))
+    for row in trace.requests:
+        del row["row"]
+    for row in trace.steps:
+        row["t_sched"], row["t_start"], row["t_end"] = (
+            math.nan if value is None else value for value in (row["t_sched"], row.get("t_start"), row.get("t_end"))
+        )
+    return trace

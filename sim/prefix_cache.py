@@ -1,0 +1,277 @@
+"""KV blocks with identity: vLLM's prefix cache and its eviction order.
+
+Follows vLLM 0.32 (`v1/core/block_pool.py`, `kv_cache_utils.py`): only full blocks have a hash, chained over all tokens
+before; a block is registered when it is scheduled; two blocks with equal content may coexist; allocation takes from the
+front of the free queue and forgets the hash; a request's blocks are freed tail first, hashed ones to the back, the
+others to the front.
+
+Hashes are kept only where somebody could ask for them: for content that the workload names, at once; for the private
+rest of a request, when it is preempted, since only itself can find it again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from sim.decoding import DecodingBatch
+from sim.request import Request
+from sim.workload import Segment
+
+_NO_KEY = 0
+
+
+class PrefixCache:
+    """Pool of KV blocks of one replica with prefix caching.
+
+    Parameters
+    ----------
+    total : int
+        Usable blocks; they are numbered from 1 as in vLLM, where block 0 is the null block.
+    block_size : int
+        Tokens of a block.
+    registered_tokens : callable
+        How many of a running request's tokens the scheduler has handed over for registration.
+    """
+
+    __slots__ = (
+        "block_size",
+        "free",
+        "total",
+        "_by_key",
+        "_holders",
+        "_key_of",
+        "_queue",
+        "_registered_tokens",
+        "_running",
+        "_stale",
+        "_withdrawn",
+    )
+
+    tracks_identity = True
+
+    def __init__(self, total: int, block_size: int, registered_tokens: Callable[[Request], int]) -> None:
+        self._registered_tokens = registered_tokens
+        self.total = total
+        self.block_size = block_size
+        self.free = total
+        self._queue = deque(range(1, total + 1))
+        # A block that is hit leaves the queue from the middle: its entry stays behind and is passed over when it
+        # reaches the front, before any newer entry of the same block.
+        self._stale = [0] * (total + 1)
+        self._withdrawn = 0
+        self._holders = [0] * (total + 1)
+        self._key_of = [_NO_KEY] * (total + 1)
+        self._by_key: dict[int, int | list[int]] = {}
+        self._running: dict[str | int, Request] = {}
+
+    def look_up(self, request: Request) -> tuple[int, int]:
+        """Cached full blocks at the start of the request's tokens, and how many of them nobody holds."""
+        limit = (request.target - 1) // self.block_size
+        if request.preemptions == 0:
+            limit = min(limit, self._shareable_blocks(request))
+        if limit <= 0:
+            return 0, 0
+        for name, _ in request.content or ():
+            if name.startswith("out:") and name[4:] in self._running:
+                # Outputs are recorded when somebody asks; between look-ups it makes no difference.
+                owner = self._running[name[4:]]
+                self.register(owner, self._registered_tokens(owner))
+        keys = self._keys(request, limit)
+        by_key = self._by_key
+        holders = self._holders
+        hits = unheld = 0
+        for key in keys[:limit]:
+            block = by_key.get(key)
+            if block is None:
+                break
+            hits += 1
+            if not holders[block if isinstance(block, int) else block[0]]:
+                unheld += 1
+        return hits, unheld
+
+    def adopt(self, request: Request, hits: int) -> None:
+        """Let the request hold the ``hits`` blocks found by :meth:`look_up`."""
+        holders = self._holders
+        for key in request.block_keys[:hits]:
+            found = self._by_key[key]
+            block = found if isinstance(found, int) else found[0]
+            if not holders[block]:
+                self._stale[block] += 1
+                self._withdrawn += 1
+                self.free -= 1
+            holders[block] += 1
+            request.block_ids.append(block)
+        request.registered = hits
+
+    def take(self, request: Request, count: int) -> None:
+        """Give ``count`` free blocks to a request."""
+        if request.content is not None:
+            self._running[request.name] = request
+        request.block_ids.extend(self._pop(count))
+
+    def draw(self, batch: DecodingBatch, steps: int) -> None:
+        """Give the decoding batch the blocks of its next ``steps`` steps, in the order (step, place in running)."""
+        members = batch.members
+        assert members is not None
+        block_size = self.block_size
+        needed = batch.blocks_needed(steps)
+        if not needed:
+            return
+        blocks = iter(self._pop(needed))
+        for step in range(batch.steps, batch.steps + steps):
+            for request in members[step % block_size]:
+                request.block_ids.append(next(blocks))
+
+    def register(self, request: Request, tokens: int) -> None:
+        """Record the hashes of the request's full blocks within its first ``tokens`` tokens, as far as others could hit."""
+        full = min(tokens // self.block_size, self._shareable_blocks(request))
+        if full > request.registered:
+            self._register(request, full)
+
+    def release(self, request: Request, registered_tokens: int, returns: bool) -> None:
+        """Free all blocks of a request; the first ``registered_tokens`` tokens had their full blocks hashed.
+
+        One that ``returns`` (it was preempted) may find its private blocks again too.
+        """
+        blocks = request.block_ids
+        hashed = min(registered_tokens // self.block_size, len(blocks))
+        full = hashed if returns else min(hashed, self._shareable_blocks(request))
+        if full > request.registered:
+            self._register(request, full)
+        holders = self._holders
+        queue = self._queue
+        freed = 0
+        front: list[int] = []
+        for index in range(len(blocks) - 1, -1, -1):
+            block = blocks[index]
+            holders[block] -= 1
+            if not holders[block]:
+                freed += 1
+                if index < hashed:
+                    queue.append(block)
+                else:
+                    front.append(block)
+        queue.extendleft(reversed(front))
+        self.free += freed
+        request.block_ids = []
+        request.held = 0
+        request.registered = 0
+        self._running.pop(request.name, None)
+
+    def free_queue(self) -> list[int]:
+        """Blocks in the free queue, the next to be reused first."""
+        passed = [0] * (self.total + 1)
+        order: list[int] = []
+        for block in self._queue:
+            if passed[block] < self._stale[block]:
+                passed[block] += 1
+            else:
+                order.append(block)
+        return order
+
+    def _pop(self, count: int) -> list[int]:
+        self.free -= count
+        queue = self._queue
+        key_of = self._key_of
+        holders = self._holders
+        taken: list[int] = []
+        while len(taken) < count:
+            block = queue.popleft()
+            if self._withdrawn and self._stale[block]:
+                self._stale[block] -= 1
+                self._withdrawn -= 1
+                continue
+            if key_of[block]:
+                self._forget(block)
+            holders[block] = 1
+            taken.append(block)
+        return taken
+
+    def _forget(self, block: int) -> None:
+        key = self._key_of[block]
+        self._key_of[block] = _NO_KEY
+        known = self._by_key[key]
+        if isinstance(known, int):
+            del self._by_key[key]
+        else:
+            known.remove(block)
+            if len(known) == 1:
+                self._by_key[key] = known[0]
+
+    def _register(self, request: Request, full: int) -> None:
+        by_key = self._by_key
+        key_of = self._key_of
+        blocks = request.block_ids
+        keys = self._keys(request, full)
+        for index in range(request.registered, full):
+            block = blocks[index]
+            key = keys[index]
+            if key_of[block]:
+                continue
+            key_of[block] = key
+            known = by_key.get(key)
+            if known is None:
+                by_key[key] = block
+            elif isinstance(known, int):
+                by_key[key] = [known, block]
+            else:
+                known.append(block)
+        request.registered = full
+
+    def _shareable_blocks(self, request: Request) -> int:
+        """Full blocks whose tokens, and all tokens before them, are content that another request could have."""
+        content = request.content
+        if content is None:
+            return 0
+        if not request.shareable_blocks:
+            tokens = sum(length for _, length in content)
+            if tokens >= request.prompt_tokens:
+                tokens = request.prompt_tokens + request.max_outputs
+            request.shareable_blocks = tokens // self.block_size
+        return request.shareable_blocks
+
+    def _keys(self, request: Request, count: int) -> list[int]:
+        """The chained hashes of at least the first ``count`` full blocks of the request's tokens."""
+        keys = request.block_keys
+        if len(keys) >= count:
+            return keys
+        keys.clear()
+        segments = _all_segments(request)
+        block_size = self.block_size
+        parent = 0
+        index = offset = 0
+        name, length = segments[0]
+        for _ in range(count):
+            while offset == length:
+                index += 1
+                offset = 0
+                name, length = segments[index]
+            if length - offset >= block_size:
+                parent = hash((parent, name, offset)) or 1
+                offset += block_size
+            else:
+                pieces: list[tuple[str, int, int]] = []
+                missing = block_size
+                while missing:
+                    part = min(missing, length - offset)
+                    pieces.append((name, offset, part))
+                    offset += part
+                    missing -= part
+                    if missing:
+                        index += 1
+                        offset = 0
+                        name, length = segments[index]
+                parent = hash((parent, *pieces)) or 1
+            keys.append(parent)
+        return keys
+
+
+def _all_segments(request: Request) -> list[Segment]:
+    """Everything that the request's tokens consist of: declared content, private rest of the prompt, outputs."""
+    segments = list(request.content or ())
+    declared = sum(length for _, length in segments)
+    if declared < request.prompt_tokens:
+        segments.append((f"private:{request.row}", request.prompt_tokens - declared))
+    segments.append((f"out:{request.name}", request.max_outputs + 1))
+    return segments
