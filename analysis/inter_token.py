@@ -38,17 +38,22 @@ class LatencyDistribution:
     @classmethod
     def of(cls, samples: Floats, percentiles: Sequence[float] = PERCENTILES) -> LatencyDistribution:
         """Summary of plain samples; NaN means that the request has no such latency and is left out."""
-        samples = samples[~np.isnan(samples)]
-        if not len(samples):
+        count = len(samples) - int(np.count_nonzero(np.isnan(samples)))
+        if not count:
             return cls.empty(percentiles)
-        values = np.percentile(samples, percentiles)
+        ranks = {q: Ranks.of(q, count) for q in percentiles}
+        # Only the wanted ranks fall into place, which is several times faster than sorting.  NaN goes last.
+        kth = sorted({index for rank in ranks.values() for index in (rank.lower, rank.upper)} | {count - 1})
+        placed = np.partition(samples, kth)[:count]
         return cls(
-            count=len(samples),
-            mean_s=float(samples.mean()),
-            std_s=float(samples.std()),
-            min_s=float(samples.min()),
-            max_s=float(samples.max()),
-            percentiles_s={q: float(value) for q, value in zip(percentiles, values, strict=True)},
+            count=count,
+            mean_s=float(placed.mean()),
+            std_s=float(placed.std()),
+            min_s=float(placed.min()),
+            max_s=float(placed.max()),
+            percentiles_s={
+                q: rank.mix(float(placed[rank.lower]), float(placed[rank.upper])) for q, rank in ranks.items()
+            },
         )
 
     @classmethod

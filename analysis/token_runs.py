@@ -63,10 +63,11 @@ class Cells:
             used &= selected
         classes = max(len(result.classes), 1)
         key = requests.model * classes + requests.request_class
-        keys, cell = np.unique(key[used], return_inverse=True)
-        of_request = np.full(len(requests), -1, dtype=np.int64)
-        of_request[used] = cell
-        return cls(pairs=tuple((int(k) // classes, int(k) % classes) for k in keys), of_request=of_request)
+        occurring = np.bincount(key[used], minlength=len(result.models) * classes) > 0
+        cell_of_key = np.cumsum(occurring) - 1
+        of_request: Ints = np.full(len(requests), -1, dtype=np.int64)
+        of_request[used] = cell_of_key[key[used]]
+        return cls(pairs=tuple(divmod(k, classes) for k in np.flatnonzero(occurring).tolist()), of_request=of_request)
 
 
 def token_progressions(result: SimulationResult, cells: Cells) -> Iterator[Progressions]:
@@ -82,8 +83,7 @@ def token_progressions(result: SimulationResult, cells: Cells) -> Iterator[Progr
     """
     yield from _gap_progressions(result, cells)
     block_rows = max(_BLOCK_CELLS // max(len(cells.pairs), 1), 1024)
-    by_replica = _Events.by_replica(result, cells)
-    for replica, events in by_replica.items():
+    for replica, events in _events_by_replica(result, cells):
         active: Floats = np.zeros(len(cells.pairs))
         done = 0
         for block in read_runs(result, replica, block_rows):
@@ -109,25 +109,33 @@ class _Events(NamedTuple):
 
     time_s: Floats
     cell: Ints
-    change: Floats
+    change: NDArray[np.int8]
 
-    @classmethod
-    def by_replica(cls, result: SimulationResult, cells: Cells) -> dict[int, _Events]:
-        requests = result.requests
-        rows = np.flatnonzero(cells.of_request >= 0)
-        gaps = _own_gaps(result, cells)
-        gap_replica, gap_row = gaps[:, 0].astype(np.int64), gaps[:, 1].astype(np.int64)
-        # Without a last token (or an end of the gap) nothing changes until the log ends.
-        last_s = np.nan_to_num(requests.last_token_s[rows], nan=np.inf)
-        until_s = np.nan_to_num(gaps[:, 3], nan=np.inf)
-        time_s = np.concatenate([requests.first_token_s[rows], last_s, gaps[:, 2], until_s])
-        change = np.repeat([1.0, -1.0, -1.0, 1.0], [len(rows), len(rows), len(gaps), len(gaps)])
-        cell = cells.of_request[np.concatenate([rows, rows, gap_row, gap_row])]
-        replica = np.concatenate([requests.replica[rows], requests.replica[rows], gap_replica, gap_replica])
-        order = np.lexsort((time_s, replica))
-        ids, begins = np.unique(replica[order], return_index=True)
-        parts = np.split(order, begins[1:])
-        return {int(i): cls(time_s[part], cell[part], change[part]) for i, part in zip(ids, parts, strict=False)}
+
+def _events_by_replica(result: SimulationResult, cells: Cells) -> Iterator[tuple[int, _Events]]:
+    """Events of one replica after the other: those of all at once would be the largest arrays around."""
+    requests = result.requests
+    rows = np.flatnonzero(cells.of_request >= 0)
+    replica = requests.replica[rows]
+    order = np.argsort(replica, kind="stable")
+    rows, replica = rows[order], replica[order]
+    ids, begins, counts = np.unique(replica, return_index=True, return_counts=True)
+    gaps = _own_gaps(result, cells)
+    for index, begin, count in zip(ids.tolist(), begins.tolist(), counts.tolist(), strict=True):
+        yield index, _events(result, cells, rows[begin : begin + count], gaps[gaps[:, 0] == index])
+
+
+def _events(result: SimulationResult, cells: Cells, rows: Ints, gaps: Floats) -> _Events:
+    requests = result.requests
+    gap_row = gaps[:, 1].astype(np.int64)
+    # Without a last token (or an end of the gap) nothing changes until the log ends.
+    last_s = np.nan_to_num(requests.last_token_s[rows], nan=np.inf)
+    until_s = np.nan_to_num(gaps[:, 3], nan=np.inf)
+    time_s = np.concatenate([requests.first_token_s[rows], last_s, gaps[:, 2], until_s])
+    change = np.repeat(np.array([1, -1, -1, 1], dtype=np.int8), [len(rows), len(rows), len(gaps), len(gaps)])
+    cell = cells.of_request[np.concatenate([rows, rows, gap_row, gap_row])]
+    order = np.argsort(time_s)
+    return _Events(time_s[order], cell[order], change[order])
 
 
 def _own_gaps(result: SimulationResult, cells: Cells) -> Floats:

@@ -358,5 +358,7 @@ def merge_times(*streams: Iterator[Floats]) -> Iterator[Floats]:
         yield np.sort(np.concatenate(ready), kind="stable")
 
 
-AnyArrivals = Annotated[Poisson | Gamma | Weibull | Deterministic | MMPP2 | Diurnal | Spikes, Field(discriminator="kind")]
+AnyArrivals = Annotated[
+    Poisson | Gamma | Weibull | Deterministic | MMPP2 | Diurnal | Spikes, Field(discriminator="kind")
+]
 """Any arrival process, told apart by ``kind``."""

@@ -10,7 +10,7 @@ from latency_models.errors import check_count
 from scenarios.generators import Bounds, PrefixPool, RequestLabels, SharedPrefix
 from scenarios.lengths import MAX_TOKENS, JointLengths
 from scenarios.random_streams import named_generator
-from scenarios.request_chunks import resize
+from scenarios.request_chunks import chunk_of, resize
 from scenarios.think_times import ThinkTime
 from sim.workload import RequestChunk, RequestSpec, Segment
 
@@ -95,9 +95,7 @@ class ClosedLoopTraffic:
         if not specs:
             return
         specs.sort(key=lambda spec: spec.arrival_s)
-        columns = dict(zip(RequestSpec._fields, zip(*specs, strict=True), strict=True))
-        unused = {name: None for name, default in RequestSpec._field_defaults.items() if set(columns[name]) == {default}}
-        yield from resize([RequestChunk(**(columns | unused))])
+        yield from resize([chunk_of(specs)])
 
     def follow_ups(self, request_id: str, ended_s: float) -> Iterable[RequestSpec]:
         """The same user's next request, after a think time."""
@@ -145,7 +143,7 @@ class ClosedLoopTraffic:
     def _draw(self) -> _Block:
         size = self._rounds * self._users
         prompt, output = self._lengths.sample(self._length_rng, size)
-        content = None
+        content: list[tuple[Segment, ...]] | None = None
         if self._pool is not None:
             chosen = self._pool.choose(self._prefix_rng, size)
             prompt = np.minimum(prompt + self._pool.lengths[chosen], MAX_TOKENS)

@@ -12,7 +12,7 @@ from latency_models.errors import InputError, check_count, check_finite, invalid
 from scenarios.arrival_processes import ArrivalProcess
 from scenarios.lengths import MAX_TOKENS, AnyLength, ConstantLength, JointLengths
 from scenarios.random_streams import named_generator
-from scenarios.request_chunks import Ints, label
+from scenarios.request_chunks import Ints, label, make_chunk
 from scenarios.transforms import merge
 from sim.workload import OpenTraffic, RequestChunk, RequestSpec, Segment, Traffic
 
@@ -155,7 +155,7 @@ def open_loop(
             segments = pool.segments
             content = [(segments[index],) for index in chosen[:rows].tolist()]
         if rows:
-            chunk = RequestChunk(times[:rows], prompt[:rows], output[:rows], content=content)
+            chunk = make_chunk(times[:rows], prompt[:rows], output[:rows], content=content)
             yield labels.on_chunk(chunk) if labels else chunk
         if left is not None:
             left -= rows
@@ -181,5 +181,3 @@ class MixtureTraffic:
             if specs:
                 return specs
         return ()
-
-

@@ -265,14 +265,30 @@ class JointPairs:
 
     def sample(self, rng: np.random.Generator, n: int) -> tuple[Ints, Ints]:
         """Prompt and output lengths in tokens, both of shape (n,)."""
-        table = np.array(self.pairs, np.int64)
-        if self.weights is None:
-            rows = rng.integers(len(table), size=n)
-        else:
-            cumulative = np.cumsum(self.weights)
-            rows = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
-        drawn = table[rows]
-        return drawn[:, 0].copy(), drawn[:, 1].copy()
+        weights = np.ones(len(self.pairs)) if self.weights is None else np.array(self.weights, np.float64)
+        return PairTable(np.array(self.pairs, np.int64), weights).sample(rng, n)
+
+
+class PairTable:
+    """Pairs of lengths, for drawing from many.
+
+    Parameters
+    ----------
+    pairs : ndarray of shape (m, 2)
+        Prompt and output tokens, each at least 1.
+    weights : ndarray of shape (m,)
+        How likely each is, up to a factor.
+    """
+
+    def __init__(self, pairs: Ints, weights: Floats) -> None:
+        self._prompt, self._output = np.ascontiguousarray(pairs.T)
+        self._cumulative = np.cumsum(weights)
+
+    def sample(self, rng: np.random.Generator, n: int) -> tuple[Ints, Ints]:
+        """Prompt and output lengths in tokens, both of shape (n,)."""
+        level = rng.random(n) * self._cumulative[-1]
+        rows = np.searchsorted(self._cumulative, level, side="right")
+        return self._prompt[rows], self._output[rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.workload import RequestChunk, Segment
+from sim.workload import RequestChunk, RequestSpec, Segment
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 ROWS_PER_CHUNK = 16_384
-"""Rows that readers and generators put into one chunk: large enough to amortise NumPy calls, small enough for caches."""
+"""Rows of one chunk from a reader or generator: enough to amortise NumPy calls, few enough for caches."""
 
 ChunkSource = Callable[[], Iterator[RequestChunk]]
 """Opens the same stream of requests anew at each call."""
@@ -43,6 +43,26 @@ def output_lengths(chunk: RequestChunk) -> Ints:
     return np.asarray(chunk.output_tokens, np.int64)
 
 
+def make_chunk(arrival_s: Floats, prompt_tokens: Ints, output_tokens: Ints, **columns: Any) -> RequestChunk:
+    """Chunk from NumPy columns, which are sequences in all but their declared type, and other fields by name."""
+    numeric: list[Any] = [arrival_s, prompt_tokens, output_tokens]
+    return RequestChunk(*numeric, **columns)
+
+
+def with_columns(chunk: RequestChunk, **columns: Any) -> RequestChunk:
+    """The chunk with some columns, NumPy arrays or sequences, replaced."""
+    return chunk._replace(**columns)
+
+
+def chunk_of(specs: Sequence[RequestSpec]) -> RequestChunk:
+    """Chunk of single requests, at least one; a field that is at its default in all of them is left out."""
+    columns: list[Any] = list(zip(*specs, strict=True))
+    for index, name in enumerate(RequestSpec._fields):
+        if name in RequestSpec._field_defaults and set(columns[index]) == {RequestSpec._field_defaults[name]}:
+            columns[index] = None
+    return RequestChunk(*columns)
+
+
 def take(chunk: RequestChunk, rows: NDArray[np.intp]) -> RequestChunk:
     """Rows of ``chunk`` in the order of the index array ``rows``."""
     indices: list[int] | None = None
@@ -60,7 +80,8 @@ def slice_rows(chunk: RequestChunk, start: int, stop: int) -> RequestChunk:
     """Rows ``start`` (included) to ``stop`` (excluded) of ``chunk``."""
     if start == 0 and stop >= len(chunk.arrival_s):
         return chunk
-    return RequestChunk(*(None if column is None else column[start:stop] for column in chunk))
+    columns: list[Any] = [None if column is None else column[start:stop] for column in chunk]
+    return RequestChunk(*columns)
 
 
 def select(chunk: RequestChunk, keep: NDArray[np.bool_]) -> RequestChunk:

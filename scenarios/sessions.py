@@ -12,7 +12,7 @@ from scenarios.arrival_processes import ArrivalProcess
 from scenarios.generators import PrefixPool, RequestLabels, SharedPrefix
 from scenarios.lengths import MAX_TOKENS, JointLengths, LengthDistribution
 from scenarios.random_streams import named_generator
-from scenarios.request_chunks import Ints
+from scenarios.request_chunks import Ints, chunk_of
 from scenarios.think_times import ThinkTime
 from sim.workload import RequestChunk, RequestSpec, Segment
 
@@ -123,10 +123,7 @@ class SessionTraffic:
                 if (spec := self._next(session, time)) is not None
             ]
             if specs:
-                columns = dict(zip(RequestSpec._fields, zip(*specs, strict=True), strict=True))
-                defaults = RequestSpec._field_defaults.items()
-                unused = {name: None for name, default in defaults if set(columns[name]) == {default}}
-                yield RequestChunk(**(columns | unused))
+                yield chunk_of(specs)
             started += rows
             if rows < len(times) or started == self._bounds.sessions:
                 return

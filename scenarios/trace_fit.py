@@ -13,6 +13,7 @@ from latency_models.errors import InputError, check_count
 from scenarios.arrival_processes import AnyArrivals, Diurnal, Gamma, Poisson, Weibull
 from scenarios.lengths import (
     ConditionalLengths,
+    EmpiricalLength,
     IndependentLengths,
     LognormalLength,
     Quantiles,
@@ -36,7 +37,7 @@ _MOST_CLASSES = 5
 _FEWEST_WINDOWS = 10
 _SIMULATED = 200_000
 _LENGTHS_DISTANCE = 0.05
-_LENGTHS_CORRELATION = 0.1
+_DEPENDENCE = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +57,11 @@ class ArrivalFit:
 class LengthFit:
     """One length generator fitted to a trace, compared with it by drawing from it."""
 
+    name: str
     lengths: IndependentLengths | ConditionalLengths
     prompt_distance: float
     """Kolmogorov-Smirnov distance of the prompt lengths."""
     output_distance: float
-    rank_correlation: float
-    """Spearman correlation of prompt and output lengths drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,18 +74,22 @@ class TraceFit:
         The trace itself.
     measured_dispersion
         Index of dispersion of the trace by window in seconds, where it is long enough for ten windows.
-    rank_correlation
-        Spearman correlation of prompt and output lengths in the trace.
+    dependence
+        How much the output depends on the prompt: the largest Kolmogorov-Smirnov distance between the outputs of one
+        class of prompts (a fifth of them, by length) and all outputs.
+    dependence_limit
+        Largest dependence that counts as none: 0.1 plus what chance gives (5 % level) to classes of that size.
     arrivals
         Fitted processes, the one with the lowest score first.
     lengths
-        Fitted generators, the chosen one first: independent lognormals if both lengths are within a distance of 0.05
-        and hardly correlated (below 0.1), the conditional quantile tables otherwise.
+        Fitted generators, the chosen one first: conditional quantile tables if the output depends on the prompt,
+        otherwise independent lognormals if both are within a distance of 0.05, otherwise independent quantile tables.
     """
 
     statistics: TraceStatistics
     measured_dispersion: dict[float, float]
-    rank_correlation: float
+    dependence: float
+    dependence_limit: float
     arrivals: tuple[ArrivalFit, ...]
     lengths: tuple[LengthFit, ...]
 
@@ -142,13 +146,16 @@ def fit_trace(
     if diurnal_points:
         processes.append(_diurnal(times, diurnal_points))
     fits = [_compare_arrivals(process, gaps, measured, seed) for process in processes]
-    correlation = _rank_correlation(columns.prompt_tokens, columns.output_tokens)
+    by_prompt = _outputs_by_prompt(columns)
+    dependence = max(distribution_distance(part, columns.output_tokens) for part in by_prompt)
+    limit = _DEPENDENCE + 1.36 / math.sqrt(len(by_prompt[-1]))
     return TraceFit(
         statistics=statistics,
         measured_dispersion=measured,
-        rank_correlation=correlation,
+        dependence=dependence,
+        dependence_limit=limit,
         arrivals=tuple(sorted(fits, key=lambda fit: fit.score)),
-        lengths=_fit_lengths(columns, correlation, seed),
+        lengths=_fit_lengths(columns, by_prompt, dependence > limit, seed),
     )
 
 
@@ -232,39 +239,40 @@ def distribution_distance(first: Floats | Ints, second: Floats | Ints) -> float:
     return float(np.abs(below_first - below_second).max())
 
 
-def _rank_correlation(first: Ints, second: Ints) -> float:
-    """Spearman correlation; 0 if either is constant."""
-    from scipy.stats import rankdata
-
-    if first.min() == first.max() or second.min() == second.max():
-        return 0.0
-    return float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])
+def _outputs_by_prompt(columns: TraceColumns) -> list[Ints]:
+    """Output lengths in equally large classes from the shortest prompts to the longest."""
+    classes = min(_MOST_CLASSES, max(1, len(columns.prompt_tokens) // _ROWS_PER_CLASS))
+    return np.array_split(columns.output_tokens[np.argsort(columns.prompt_tokens, kind="stable")], classes)
 
 
-def _fit_lengths(columns: TraceColumns, correlation: float, seed: np.random.SeedSequence) -> tuple[LengthFit, ...]:
-    """Both generators, the chosen one first."""
+def _fit_lengths(
+    columns: TraceColumns, by_prompt: list[Ints], dependent: bool, seed: np.random.SeedSequence
+) -> tuple[LengthFit, ...]:
+    """All generators, the chosen one first."""
     prompt, output = columns.prompt_tokens, columns.output_tokens
-    independent = IndependentLengths(prompt=_lognormal(prompt), output=_lognormal(output))
-    classes = min(_MOST_CLASSES, max(1, len(prompt) // _ROWS_PER_CLASS))
-    by_prompt = output[np.argsort(prompt, kind="stable")]
-    conditional = ConditionalLengths(
-        prompt=_quantiles(prompt),
-        output_given_prompt=tuple(_quantiles(part) for part in np.array_split(by_prompt, classes)),
-    )
+    candidates: dict[str, IndependentLengths | ConditionalLengths] = {
+        "lognormal": IndependentLengths(prompt=_lognormal(prompt), output=_lognormal(output)),
+        "empirical": IndependentLengths(
+            prompt=EmpiricalLength(quantiles=_quantiles(prompt)), output=EmpiricalLength(quantiles=_quantiles(output))
+        ),
+        "conditional": ConditionalLengths(
+            prompt=_quantiles(prompt), output_given_prompt=tuple(_quantiles(part) for part in by_prompt)
+        ),
+    }
     fits = []
-    for lengths in (independent, conditional):
-        drawn = lengths.sample(named_generator(seed, f"fit {lengths.kind}"), _SIMULATED)
+    for name, lengths in candidates.items():
+        drawn = lengths.sample(named_generator(seed, f"fit {name}"), _SIMULATED)
         fits.append(
             LengthFit(
+                name=name,
                 lengths=lengths,
                 prompt_distance=distribution_distance(prompt, drawn[0]),
                 output_distance=distribution_distance(output, drawn[1]),
-                rank_correlation=_rank_correlation(*drawn),
             )
         )
-    simple = fits[0]
-    close = max(simple.prompt_distance, simple.output_distance) <= _LENGTHS_DISTANCE
-    return tuple(fits if close and abs(correlation) <= _LENGTHS_CORRELATION else reversed(fits))
+    simple = max(fits[0].prompt_distance, fits[0].output_distance) <= _LENGTHS_DISTANCE
+    chosen = "conditional" if dependent else "lognormal" if simple else "empirical"
+    return tuple(sorted(fits, key=lambda fit: fit.name != chosen))
 
 
 def _lognormal(lengths: Ints) -> LognormalLength:

@@ -23,7 +23,15 @@ BLOCK_TOKENS = 512
 """Tokens of a block in traces that list the prompt's content as block hashes."""
 
 PLAIN_COLUMNS: dict[str, tuple[str, ...]] = {
-    "arrival_s": ("arrival_s", "arrival_time_s", "arrival_time", "arrival", "arrived_at", "start_s", "arrival_timestamp"),
+    "arrival_s": (
+        "arrival_s",
+        "arrival_time_s",
+        "arrival_time",
+        "arrival",
+        "arrived_at",
+        "start_s",
+        "arrival_timestamp",
+    ),
     "prompt_tokens": (
         "prompt_tokens",
         "input_tokens",

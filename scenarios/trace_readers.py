@@ -23,8 +23,10 @@ from scenarios.request_chunks import (
     Ints,
     arrivals,
     concatenate,
+    make_chunk,
     resize,
     sort_by_arrival,
+    with_columns,
 )
 from scenarios.trace_formats import BLOCK_TOKENS, TraceFormat, find_format, locate_columns
 from scenarios.trace_sources import Table
@@ -156,7 +158,7 @@ class _TraceReader:
                 whole = sort_by_arrival(concatenate(held))
                 if self._rebase:
                     times = arrivals(whole)
-                    whole = whole._replace(arrival_s=times - times[0])
+                    whole = with_columns(whole, arrival_s=times - times[0])
                 yield from resize([whole], rows)
         else:
             empty = True
@@ -206,7 +208,7 @@ class _TraceReader:
         if not table.lines:
             return RequestChunk((), (), ())
         columns = {name: table.columns[column] for name, column in located.items()}
-        return RequestChunk(
+        return make_chunk(
             arrival_s=self._arrivals(table, located["arrival_s"]),
             prompt_tokens=prompt,
             output_tokens=output,
@@ -258,7 +260,8 @@ class _TraceReader:
                     self._where(table, row, column), 0, "an integer >= 1", "Set drop_empty to leave such rows out."
                 )
             self._report.dropped_empty += int(empty.sum())
-        return keep & ~empty
+        kept: NDArray[np.bool_] = keep & ~empty
+        return kept
 
     def _arrivals(self, table: Table, column: str) -> Floats:
         values = table.columns[column]

@@ -125,7 +125,9 @@ def json_line_tables(path: Path, rows: int) -> Iterator[Table]:
                         f"{path} line {number} is not valid JSON ({error}). Is the file truncated?"
                     ) from error
                 if not isinstance(parsed, dict):
-                    raise InputError(f"{path} line {number} is {line.strip()[:40]!r}; allowed: one JSON object per line")
+                    raise InputError(
+                        f"{path} line {number} is {line.strip()[:40]!r}; allowed: one JSON object per line"
+                    )
                 objects.append(parsed)
             keys = dict.fromkeys(key for parsed in objects for key in parsed)
             columns = {key: [parsed.get(key) for parsed in objects] for key in keys}

@@ -27,6 +27,7 @@ from scenarios.request_chunks import (
     select,
     slice_rows,
     sort_by_arrival,
+    with_columns,
 )
 from sim.workload import RequestChunk, Segment
 
@@ -62,7 +63,7 @@ class Window:
             start, stop = (int(row) for row in np.searchsorted(times, (self.start_s, self.end_s), side="left"))
             if stop > start:
                 kept = slice_rows(chunk, start, stop)
-                yield kept._replace(arrival_s=times[start:stop] - self.start_s)
+                yield with_columns(kept, arrival_s=times[start:stop] - self.start_s)
             if stop < len(times):
                 return
 
@@ -94,7 +95,7 @@ class ScaleRate:
         rng = named_generator(seed, "thinning")
         for chunk in source():
             if self.method == "compress":
-                yield chunk._replace(arrival_s=arrivals(chunk) / self.factor)
+                yield with_columns(chunk, arrival_s=arrivals(chunk) / self.factor)
                 continue
             keep = rng.random(len(chunk.arrival_s)) < self.factor
             if keep.any():
@@ -152,7 +153,7 @@ class MagnifyBursts:
         warped = (gaps / gaps.mean()) ** self.factor
         moved = start + np.cumsum(warped)[: len(times)] * ((end - start) / warped.sum())
         # Rounding may carry the sum past the end, into the next window.
-        yield from resize([chunk._replace(arrival_s=np.minimum(moved, end))])
+        yield from resize([with_columns(chunk, arrival_s=np.minimum(moved, end))])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,10 +186,9 @@ class Repeat:
                 first, last = (first if rows else float(times[0])), float(times[-1])
                 rows += len(times)
                 if copy:
-                    suffix = f"#{copy + 1}"
-                    chunk = rename(chunk, lambda name, end=suffix: name + end, content=not self.same_content)
+                    chunk = rename(chunk, f"{{}}#{copy + 1}".format, content=not self.same_content)
                     times = times + copy * period
-                yield chunk._replace(arrival_s=times)
+                yield with_columns(chunk, arrival_s=times)
             if copy == 0:
                 gap = (last - first) / (rows - 1) if rows > 1 else 0.0
                 period = last + gap if self.period_s is None else self.period_s
@@ -224,9 +224,9 @@ class Cap:
             if self.prompt_tokens is not None:
                 prompt = np.minimum(prompt_lengths(chunk), self.prompt_tokens)
                 content = chunk.content and [cut_content(value, self.prompt_tokens) for value in chunk.content]
-                chunk = chunk._replace(prompt_tokens=prompt, content=content)
+                chunk = with_columns(chunk, prompt_tokens=prompt, content=content)
             if self.output_tokens is not None:
-                chunk = chunk._replace(output_tokens=np.minimum(output_lengths(chunk), self.output_tokens))
+                chunk = with_columns(chunk, output_tokens=np.minimum(output_lengths(chunk), self.output_tokens))
             yield chunk
             if left == 0:
                 return
@@ -245,7 +245,9 @@ def cut_content(content: tuple[Segment, ...] | None, tokens: int) -> tuple[Segme
     return tuple(kept)
 
 
-def spread_arrivals(chunks: Iterable[RequestChunk], spread_s: float, rng: np.random.Generator) -> Iterator[RequestChunk]:
+def spread_arrivals(
+    chunks: Iterable[RequestChunk], spread_s: float, rng: np.random.Generator
+) -> Iterator[RequestChunk]:
     """Delay every request by a random time below ``spread_s``, for traces whose clock ticks that coarsely.
 
     Requests are put back into order of arrival; holds those of the last ``spread_s`` seconds in memory.
@@ -253,7 +255,7 @@ def spread_arrivals(chunks: Iterable[RequestChunk], spread_s: float, rng: np.ran
     held: list[RequestChunk] = []
     for chunk in chunks:
         times = arrivals(chunk)
-        held.append(chunk._replace(arrival_s=times + rng.uniform(0.0, spread_s, len(times))))
+        held.append(with_columns(chunk, arrival_s=times + rng.uniform(0.0, spread_s, len(times))))
         waiting = sort_by_arrival(concatenate(held))
         # Nothing that comes later can arrive before the newest original time.
         ready = int(np.searchsorted(arrivals(waiting), times[-1], side="right"))
@@ -264,7 +266,7 @@ def spread_arrivals(chunks: Iterable[RequestChunk], spread_s: float, rng: np.ran
 
 
 def merge(streams: Sequence[Iterator[RequestChunk]]) -> Iterator[RequestChunk]:
-    """Merge streams by arrival, holding about one chunk of each; simultaneous requests keep the order of the streams."""
+    """Merge streams by arrival, holding about one chunk of each; on a tie the earlier stream goes first."""
     heads = [(head, stream) for stream in streams if (head := _next_rows(stream)) is not None]
     while heads:
         bound = min(float(head.arrival_s[-1]) for head, _ in heads)

@@ -8,26 +8,34 @@ observers.  That order does not depend on when an event was created, so skipping
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from heapq import heappush
-from typing import Any
+from heapq import heappop, heappush
+from typing import Any, cast
 
 import simpy
+from simpy.core import EventPriority
 
 ARRIVAL = 0
 """Priority of requests entering the system."""
 CONTROL = 1
 """Priority of aborts, deadlines and changes of speed."""
-OBSERVER = 1 << 40
-"""Priority of samplers: they see an instant when everything else in it is over."""
 REPLICA = 2
 """Priority of replica 0; replica i has ``REPLICA + i``."""
+OBSERVER = 1 << 40
+"""Priority of samplers: they see an instant when everything else in it is over."""
 
 Callback = Callable[[simpy.Event], None]
 
 
 class Clock(simpy.Environment):
     """A SimPy environment that also schedules callbacks at absolute times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events = 0
+        """Events processed by :meth:`drive`."""
+        self._stopped = False
 
     def at(self, time_s: float, priority: int, callback: Callback, value: Any = None) -> simpy.Event:
         """Call ``callback(event)`` at ``time_s``; ``event.value`` is ``value``.
@@ -42,6 +50,29 @@ class Clock(simpy.Environment):
         event = simpy.Event(self)
         event._ok = True
         event._value = value
-        event.callbacks = [callback]
-        heappush(self._queue, (time_s, priority, next(self._eid), event))  # type: ignore[arg-type]
+        event.callbacks.append(callback)
+        heappush(self._queue, (time_s, cast(EventPriority, priority), next(self._eid), event))
         return event
+
+    def stop(self) -> None:
+        """Let :meth:`drive` return after the present event."""
+        self._stopped = True
+
+    def drive(self, until_s: float = math.inf) -> None:
+        """Process events until none is left, :meth:`stop` is called, or the next one lies after ``until_s``.
+
+        The same as :meth:`simpy.Environment.run`, without an exception per run and a call per event.
+        """
+        queue = self._queue
+        events = 0
+        while queue and not self._stopped:
+            if queue[0][0] > until_s:
+                self._now = until_s
+                break
+            time_s, _, _, event = heappop(queue)
+            self._now = time_s
+            events += 1
+            callbacks, event.callbacks = event.callbacks, None
+            for callback in callbacks:
+                callback(event)
+        self.events += events

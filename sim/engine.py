@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import simpy
 
 from sim.clock import REPLICA, Clock
-from sim.request import DONE, PREEMPTED, Request
+from sim.request import DONE, PREEMPTED, RUNNING, Request
 from sim.run_log import RunLog
 from sim.scheduler import Scheduler
 from sim.step import Step
@@ -143,13 +143,17 @@ class Engine:
         elif self._planned and (scheduler.could_admit() or self._observer is not None):
             self._cut_run()
 
-    def abort(self, request: Request) -> None:
-        """Cancel a request; as in vLLM this takes effect between two steps."""
-        if self._event is None or request.state == DONE:
-            return
+    def abort(self, request: Request) -> bool:
+        """Cancel a submitted request; as in vLLM this takes effect between two steps.
+
+        Returns False if it has already got its last token.
+        """
+        if request.state == DONE:
+            return False
         if self._planned:
             self._cut_run()
         self._aborted.append(request)
+        return True
 
     def change_speed(self, slowdown: float) -> None:
         """From now on everything here takes ``slowdown`` times as long, the step in flight included."""
@@ -169,6 +173,11 @@ class Engine:
     def waiting_requests(self) -> int:
         """Requests in the queue."""
         return len(self.scheduler.waiting)
+
+    def waiting_prompt_tokens(self) -> int:
+        """Prompt tokens of the requests in the queue."""
+        waiting = self.scheduler.waiting
+        return sum(waiting[index].prompt_tokens for index in range(len(waiting)))
 
     def running_requests(self) -> int:
         """Requests admitted and unfinished."""
@@ -193,8 +202,23 @@ class Engine:
         current = self._current
         if current is None:
             return self.run_log.busy_s
-        now_s = min(self.clock.now, current.end_of(self._completed + self._planned + 1)) if self._queue else current.end_s
+        now_s = (
+            min(self.clock.now, current.end_of(self._completed + self._planned + 1)) if self._queue else current.end_s
+        )
         return self.run_log.busy_s + now_s - self.run_log.open_from_s(current)
+
+    def settle_outputs(self, request: Request) -> None:
+        """Set how many output tokens an unfinished request has got by now."""
+        before_prefill = request.target - request.prompt_tokens
+        outputs = before_prefill
+        if request.decoding:
+            in_flight = sum(step is not None for step in self._queue)
+            begun = self._steps_begun(self.clock.now) if self._planned else 0
+            computed = request.base + self._batch.steps + begun
+            outputs = computed + 1 - request.prompt_tokens - in_flight
+        elif request.state == RUNNING and request.computed >= request.target:
+            outputs = request.max_outputs - 1
+        request.outputs_delivered = max(outputs, before_prefill)
 
     def close_log(self) -> None:
         """Write what is known of the current run to the step log, at the end of the simulation."""
@@ -371,6 +395,7 @@ class Engine:
     def _carry_out_aborts(self, now_s: float) -> None:
         for request in self._aborted:
             if request.state != DONE:
+                self.settle_outputs(request)
                 self.scheduler.abort(request)
                 self.outcomes.on_abort(request, now_s)
         self._aborted.clear()

@@ -6,17 +6,16 @@ what vLLM's own scheduler did under a virtual clock.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import simpy
 
-from latency_models.errors import invalid
 from latency_models.step_time import StepTimeModel
 from sim.clock import ARRIVAL, Clock
 from sim.engine import Engine, EngineMode
+from sim.misfit import misfit
 from sim.request import Request
 from sim.scheduler import Scheduler
 from sim.settings import EngineSettings
@@ -149,37 +148,6 @@ def _names(requests: Iterable[Request]) -> str:
     return " ".join(str(request.name) for request in requests)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepArrival:
-    """A request that is handed over right before a step, instead of at a time."""
-
-    step: int
-    spec: RequestSpec
-
-
-def check_fits(spec: RequestSpec, settings: EngineSettings, name: str) -> None:
-    """Raise :class:`InputError` if a replica with these settings could never finish the request."""
-    if spec.prompt_tokens >= settings.max_model_len:
-        raise invalid(
-            f"{name}: prompt tokens",
-            spec.prompt_tokens,
-            f"less than engine.max_model_len ({settings.max_model_len})",
-            "Raise max_model_len, or cap the prompts.",
-        )
-    longest = min(spec.prompt_tokens + spec.output_tokens, settings.max_model_len) - 1
-    blocks = -(-longest // settings.block_size)
-    room = settings.usable_blocks - int(settings.watermark * settings.num_gpu_blocks)
-    if blocks > settings.usable_blocks:
-        raise invalid(
-            f"{name}: prompt and output tokens",
-            spec.prompt_tokens + spec.output_tokens,
-            f"at most {settings.usable_blocks * settings.block_size + 1}, what all {settings.usable_blocks} usable KV "
-            "blocks hold",
-            "Raise engine.num_gpu_blocks, or lower engine.max_model_len.",
-        )
-    del room
-
-
 def replay(
     requests: list[RequestSpec],
     settings: EngineSettings,
@@ -187,7 +155,6 @@ def replay(
     *,
     mode: EngineMode = "macro",
     idle_sleep_s: float = 0.001,
-    step_arrivals: dict[int, int] | None = None,
 ) -> EngineTrace:
     """Run requests through one replica and record every step.
 
@@ -203,8 +170,6 @@ def replay(
         See :mod:`sim.engine`.
     idle_sleep_s : float
         Sleep of vLLM's loop after it executed nothing, seconds.
-    step_arrivals : dict, optional
-        Row number to step number, for requests that are handed over right before a step instead of at their arrival.
 
     Returns
     -------
@@ -223,16 +188,13 @@ def replay(
 
     for row, spec in enumerate(requests):
         name = spec.request_id if spec.request_id is not None else str(row)
-        check_fits(spec, settings, f"request {name}")
+        if (error := misfit(spec, settings, name)) is not None:
+            raise error
         request = Request(row, spec, spec.arrival_s, settings.max_model_len, name)
         clock.at(spec.arrival_s, ARRIVAL, submit, request)
-    clock.run()
+    clock.drive()
     trace = recorder.trace
     trace.requests.sort(key=lambda row: int(row["row"]))
     for row in trace.requests:
         del row["row"]
-    for row in trace.steps:
-        row["t_sched"], row["t_start"], row["t_end"] = (
-            math.nan if value is None else value for value in (row["t_sched"], row.get("t_start"), row.get("t_end"))
-        )
     return trace

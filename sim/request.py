@@ -42,9 +42,10 @@ class Request:
         "key_tokens",
         "last_token_s",
         "max_outputs",
-        "model_index",
         "name",
         "order",
+        "outputs_delivered",
+        "place",
         "preemptions",
         "priority",
         "prompt_tokens",
@@ -61,6 +62,8 @@ class Request:
         self.row = row
         self.spec = spec
         self.name = name
+        self.place = 0
+        """Index of its replica within its model."""
         self.priority = spec.priority
         self.prompt_tokens = spec.prompt_tokens
         # vLLM stops a sequence whose length reaches max_model_len.
@@ -79,6 +82,8 @@ class Request:
         self.finish_at = -1
         self.held = 0
         """KV blocks held (while not decoding steadily)."""
+        self.outputs_delivered = 0
+        """Output tokens that came out, once it has left."""
         self.preemptions = 0
         self.cached_tokens = 0
         self.cached_on_resume = 0
@@ -98,7 +103,6 @@ class Request:
         self.key_tokens = 0
         self.registered = 0
         self.shareable_blocks = 0
-        self.model_index = -1
 
     @property
     def outputs_scheduled(self) -> int:

@@ -82,6 +82,11 @@ class EngineSettings:
         return self.num_gpu_blocks - 1
 
     @property
+    def safe_tokens(self) -> int:
+        """A request of at most this many tokens, prompt and output together, always fits."""
+        return min(self.max_model_len, self.usable_blocks * self.block_size)
+
+    @property
     def seat_limit(self) -> int:
         """Most requests in the running list."""
         return self.max_num_seqs if self.max_num_active_seqs is None else self.max_num_active_seqs

@@ -41,11 +41,11 @@ class PriorityQueue:
     """Waiting requests by (priority, arrival, id), lower first; a preempted one takes its old rank again."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, float, str | int, Request]] = []
+        self._heap: list[tuple[int, float, str, Request]] = []
 
     def append(self, request: Request, /) -> None:
         """Take in a request."""
-        heappush(self._heap, (request.priority, request.spec.arrival_s, request.name, request))
+        heappush(self._heap, (request.priority, request.spec.arrival_s, str(request.name), request))
 
     appendleft = append
 

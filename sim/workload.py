@@ -31,11 +31,13 @@ class RequestSpec(NamedTuple):
     priority: int = 0
     content: tuple[Segment, ...] | None = None
     deadline_s: float | None = None
-    """Seconds after arrival at which the client gives up, if the request is still running."""
+    """Seconds after arrival at which the service gives the request up, if it is still in the system."""
+    cancel_after_s: float | None = None
+    """Seconds after arrival at which the client cancels it, if it is still in the system."""
 
 
 class RequestChunk(NamedTuple):
-    """A batch of requests as columns of equal length, ordered by arrival; ``None`` means that no request has the field."""
+    """A batch of requests as columns of equal length, ordered by arrival; ``None``: no request has the field."""
 
     arrival_s: Sequence[float]
     prompt_tokens: Sequence[int]
@@ -47,6 +49,7 @@ class RequestChunk(NamedTuple):
     priority: Sequence[int] | None = None
     content: Sequence[tuple[Segment, ...] | None] | None = None
     deadline_s: Sequence[float | None] | None = None
+    cancel_after_s: Sequence[float | None] | None = None
 
     def specs(self) -> Iterator[RequestSpec]:
         """The same requests one by one, as plain Python values."""

@@ -49,7 +49,9 @@ def test_mmc_against_its_balance_equations(rate, service, servers):
     assert erlang_c(rate * service, servers) == pytest.approx(chain[servers:].sum(), rel=1e-6)
 
 
-@pytest.mark.parametrize(("rate", "servers", "capacity"), [(0.5, 1, 4), (3.0, 2, 5), (1.0, 1, 7), (4.0, 4, 4), (50, 3, 9)])
+@pytest.mark.parametrize(
+    ("rate", "servers", "capacity"), [(0.5, 1, 4), (3.0, 2, 5), (1.0, 1, 7), (4.0, 4, 4), (50, 3, 9)]
+)
 def test_mmck_against_its_balance_equations(rate, servers, capacity):
     chain = birth_death(rate, 1.0, servers, capacity)
     numbers = np.arange(capacity + 1)

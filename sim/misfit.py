@@ -1,0 +1,33 @@
+"""Requests that a replica could never finish, however long they waited."""
+
+from __future__ import annotations
+
+from latency_models.errors import InputError, invalid
+from sim.settings import EngineSettings
+from sim.workload import RequestSpec
+
+
+def misfit(spec: RequestSpec, settings: EngineSettings, name: str | int) -> InputError | None:
+    """Why a replica with these settings could never finish the request, or ``None`` if it can.
+
+    vLLM refuses a prompt that leaves no room for an output within ``max_model_len``; and a sequence that needs more KV
+    blocks than there are would preempt itself for ever.
+    """
+    if spec.prompt_tokens >= settings.max_model_len:
+        return invalid(
+            f"prompt tokens of request {name}",
+            spec.prompt_tokens,
+            f"less than engine.max_model_len ({settings.max_model_len})",
+            "Raise max_model_len, cap the prompts, or set `oversized: reject`.",
+        )
+    # The last token is sampled but never needs a slot.
+    longest = min(spec.prompt_tokens + spec.output_tokens, settings.max_model_len) - 1
+    if longest > settings.usable_blocks * settings.block_size:
+        return invalid(
+            f"prompt and output tokens of request {name}",
+            spec.prompt_tokens + spec.output_tokens,
+            f"at most {settings.usable_blocks * settings.block_size + 1}, which all {settings.usable_blocks} usable KV "
+            "blocks hold",
+            "Raise engine.num_gpu_blocks, cap the requests, or set `oversized: reject`.",
+        )
+    return None

@@ -1,0 +1,138 @@
+"""Columns of results, filled while the simulation runs."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+
+from sim.request import Request
+from sim.results import GAP_COLUMNS, SAMPLE_COLUMNS, Floats, Ints, RequestColumns, Status
+
+_FIELDS = (
+    "row", "arrival_s", "model", "replica", "request_class", "prompt_tokens", "output_tokens", "generated_tokens",
+    "queued_s", "scheduled_s", "first_token_s", "last_token_s", "finish_s", "preemptions", "cached_tokens", "status",
+)  # fmt: skip
+_WIDTH = len(_FIELDS)
+_INTEGERS = {
+    "model", "replica", "request_class", "prompt_tokens", "output_tokens", "generated_tokens", "preemptions",
+    "cached_tokens", "status",
+}  # fmt: skip
+
+
+class Recorder:
+    """Results of one simulation while it runs.
+
+    Rows are written when a request ends, as 16 numbers, and sorted into columns in the end.
+    """
+
+    def __init__(self) -> None:
+        self._rows = array("d")
+        self._gaps = array("d")
+        self._samples = array("d")
+        self._sample_width = 0
+        self._classes: dict[str, int] = {}
+        self._names: list[str] | None = None
+        self._sessions: list[str | None] | None = None
+
+    def class_index(self, name: str | None) -> int:
+        """Number of a request class, numbered by first appearance."""
+        return self._classes.setdefault("default" if name is None else name, len(self._classes))
+
+    def name(self, row: int, name: str | None, session: str | None) -> None:
+        """Keep the names that the workload gives to request ``row``; rows come in order."""
+        if name is not None:
+            if self._names is None:
+                self._names = [str(earlier) for earlier in range(row)]
+            self._names.append(name)
+        elif self._names is not None:
+            self._names.append(str(row))
+        if session is not None and self._sessions is None:
+            self._sessions = [None] * row
+        if self._sessions is not None:
+            self._sessions.append(session)
+
+    def end(
+        self,
+        request: Request,
+        model: int,
+        replica: int,
+        request_class: int,
+        finish_s: float,
+        status: Status,
+    ) -> None:
+        """A request has left the system, or the simulation has ended before it."""
+        spec = request.spec
+        self._rows.extend(
+            (
+                request.row,
+                spec.arrival_s,
+                model,
+                replica,
+                request_class,
+                request.prompt_tokens,
+                spec.output_tokens,
+                request.outputs_delivered,
+                request.queued_s,
+                request.first_scheduled_s,
+                request.first_token_s,
+                request.last_token_s,
+                finish_s,
+                request.preemptions,
+                request.cached_tokens,
+                status,
+            )
+        )
+
+    def gap(self, replica: int, row: int, from_s: float, to_s: float) -> None:
+        """Two consecutive tokens of request ``row`` that are not the ends of consecutive steps."""
+        self._gaps.extend((replica, row, from_s, to_s))
+
+    def sample(self, values: Sequence[float]) -> None:
+        """Keep one row of :data:`sim.results.SAMPLE_COLUMNS` per replica."""
+        self._samples.extend(values)
+        self._sample_width = len(values)
+
+    def samples_taken(self) -> int:
+        """Instants sampled so far."""
+        return len(self._samples) // self._sample_width if self._sample_width else 0
+
+    def thin_samples(self) -> None:
+        """Drop every other sample; the busy shares of the dropped ones are averaged into those that stay."""
+        pairs = np.array(self._samples).reshape(-1, 2, self._sample_width)
+        kept = pairs[:, 1, :].copy()
+        busy = len(SAMPLE_COLUMNS) - 1
+        kept[:, busy :: len(SAMPLE_COLUMNS)] = pairs[:, :, busy :: len(SAMPLE_COLUMNS)].mean(axis=1)
+        self._samples = array("d", kept.ravel().tobytes())
+
+    def classes(self) -> tuple[str, ...]:
+        """Names of the request classes."""
+        return tuple(self._classes) or ("default",)
+
+    def gaps(self) -> Floats:
+        """All gaps, shape (n, 4)."""
+        return np.array(self._gaps).reshape(-1, len(GAP_COLUMNS))
+
+    def samples(self) -> Floats:
+        """All samples, shape (n, 7)."""
+        return np.array(self._samples).reshape(-1, len(SAMPLE_COLUMNS))
+
+    def columns(self) -> RequestColumns:
+        """All requests, one row each in order of arrival."""
+        table = np.frombuffer(self._rows).reshape(-1, _WIDTH) if self._rows else np.empty((0, _WIDTH))
+        order = np.argsort(table[:, 0], kind="stable")
+        floats: dict[str, Floats] = {}
+        integers: dict[str, Ints] = {}
+        for position, name in enumerate(_FIELDS):
+            column = table[order, position]
+            if name in _INTEGERS:
+                integers[name] = column.astype(np.int64)
+            elif name != "row":
+                floats[name] = column
+        return RequestColumns(
+            **floats,
+            **integers,
+            session=tuple(self._sessions) if self._sessions is not None else None,
+            request_id=tuple(self._names) if self._names is not None else None,
+        )
