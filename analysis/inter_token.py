@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.progressions import BinRows, Histogram, Ranks
-from analysis.token_runs import Cells, Runs, elapsed_s, read_runs, token_progressions
+from analysis.token_runs import Cells, Runs, elapsed_s, last_tokens_s, read_runs, token_progressions
 from latency_models.errors import check_count, invalid
 from sim.results import Floats, SimulationResult
 
@@ -221,10 +221,10 @@ class TokenClock:
     def tokens(self, row: int) -> RequestTokens:
         """Tokens of the request in ``row``; none if it received none."""
         requests = self._result.requests
-        first_s, last_s = float(requests.first_token_s[row]), float(requests.last_token_s[row])
+        first_s = float(requests.first_token_s[row])
         if math.isnan(first_s):
             return RequestTokens(np.empty(0), np.empty(0))
-        last_s = math.inf if math.isnan(last_s) else last_s
+        last_s = float(last_tokens_s(requests, np.array([row]))[0])
         log = self._log(int(requests.replica[row]))
         begin = max(int(np.searchsorted(log.start_s, first_s, side="right")) - 1, 0)
         end = max(int(np.searchsorted(log.start_s, last_s, side="left")), begin)

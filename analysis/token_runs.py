@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from analysis.progressions import Progressions, rising
 from latency_models.errors import RouterwiseError
-from sim.results import Floats, Ints, SimulationResult
+from sim.results import Floats, Ints, RequestColumns, SimulationResult
 
 _BLOCK_CELLS = 1 << 18
 
@@ -33,6 +33,13 @@ class Runs(NamedTuple):
 def elapsed_s(first_s: Floats, growth_s: Floats, steps: Floats) -> Floats:
     """Time that the first ``steps`` steps of a run take."""
     return steps * first_s + growth_s * (steps * (steps - 1) / 2)
+
+
+def last_tokens_s(requests: RequestColumns, rows: Ints) -> Floats:
+    """Until when requests took tokens: their last one, or if that is unknown when they left, or else for good."""
+    last_s = requests.last_token_s[rows]
+    last_s = np.where(np.isnan(last_s), requests.finish_s[rows], last_s)
+    return np.where(np.isnan(last_s), np.inf, last_s)
 
 
 def read_runs(result: SimulationResult, replica: int, block_rows: int) -> Iterator[Runs]:
@@ -128,8 +135,8 @@ def _events_by_replica(result: SimulationResult, cells: Cells) -> Iterator[tuple
 def _events(result: SimulationResult, cells: Cells, rows: Ints, gaps: Floats) -> _Events:
     requests = result.requests
     gap_row = gaps[:, 1].astype(np.int64)
-    # Without a last token (or an end of the gap) nothing changes until the log ends.
-    last_s = np.nan_to_num(requests.last_token_s[rows], nan=np.inf)
+    # Without an end of the gap nothing changes until the log ends.
+    last_s = last_tokens_s(requests, rows)
     until_s = np.nan_to_num(gaps[:, 3], nan=np.inf)
     time_s = np.concatenate([requests.first_token_s[rows], last_s, gaps[:, 2], until_s])
     change = np.repeat(np.array([1, -1, -1, 1], dtype=np.int8), [len(rows), len(rows), len(gaps), len(gaps)])
@@ -141,7 +148,7 @@ def _events(result: SimulationResult, cells: Cells, rows: Ints, gaps: Floats) ->
 def _own_gaps(result: SimulationResult, cells: Cells) -> Floats:
     """Gaps of the requests that have a cell; one behind the last token (preempted for good) says nothing new."""
     row = result.gaps[:, 1].astype(np.int64)
-    return result.gaps[(cells.of_request[row] >= 0) & ~(result.gaps[:, 2] >= result.requests.last_token_s[row])]
+    return result.gaps[(cells.of_request[row] >= 0) & (result.gaps[:, 2] < last_tokens_s(result.requests, row))]
 
 
 def _gap_progressions(result: SimulationResult, cells: Cells) -> Iterator[Progressions]:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from latency_models.errors import check_count
+from scenarios.child_seeds import named_generator
 from scenarios.generators import Bounds, PrefixPool, RequestLabels, SharedPrefix
 from scenarios.lengths import MAX_TOKENS, JointLengths
-from scenarios.random_streams import named_generator
 from scenarios.request_chunks import chunk_of, resize
 from scenarios.think_times import ThinkTime
 from sim.workload import RequestChunk, RequestSpec, Segment
@@ -138,6 +138,7 @@ class ClosedLoopTraffic:
             labels.priority,
             None if block.content is None else block.content[row],
             labels.deadline_s,
+            labels.cancel_after_s,
         )
 
     def _draw(self) -> _Block:

@@ -10,8 +10,8 @@ import numpy as np
 
 from latency_models.errors import InputError, check_count, check_finite, invalid
 from scenarios.arrival_processes import ArrivalProcess
+from scenarios.child_seeds import named_generator
 from scenarios.lengths import MAX_TOKENS, AnyLength, ConstantLength, JointLengths
-from scenarios.random_streams import named_generator
 from scenarios.request_chunks import Ints, label, make_chunk
 from scenarios.transforms import merge
 from sim.workload import OpenTraffic, RequestChunk, RequestSpec, Segment, Traffic
@@ -25,10 +25,13 @@ class RequestLabels:
     request_class: str | None = None
     priority: int = 0
     deadline_s: float | None = None
+    cancel_after_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.deadline_s is not None:
             check_finite("deadline_s", self.deadline_s, exclusive=True)
+        if self.cancel_after_s is not None:
+            check_finite("cancel_after_s", self.cancel_after_s, exclusive=True)
 
     def on_chunk(self, chunk: RequestChunk) -> RequestChunk:
         """The chunk with these labels."""
@@ -38,6 +41,7 @@ class RequestLabels:
             request_class=self.request_class,
             priority=self.priority,
             deadline_s=self.deadline_s,
+            cancel_after_s=self.cancel_after_s,
         )
 
 
@@ -132,7 +136,7 @@ def open_loop(
     pool_seed : numpy.random.SeedSequence, optional
         Parent of what is shared among clients; default ``seed``.
     labels : RequestLabels, optional
-        Model, class, priority and deadline of all requests.
+        Model, class, priority and patience of all requests.
     shared_prefix : SharedPrefix, optional
         Common beginnings of the prompts.
     client : str

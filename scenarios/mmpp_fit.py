@@ -17,7 +17,7 @@ def mmpp_dispersion(process: MMPP2, window_s: float) -> float:
 
     With state probabilities p and q, rates a and b, and relaxation rate s (sum of the inverse mean sojourns), it is
     ``1 + 2 p q (a - b)**2 / (m s) * (1 - (1 - exp(-s t)) / (s t))`` with mean rate m (Heffes and Lucantoni, IEEE
-    JSAC 4(6), 1986, equation 8).
+    JSAC 4(6), 1986).
     """
     (first, second), (stay_first, stay_second) = process.rates_per_s, process.sojourns_s
     share = stay_first / (stay_first + stay_second)

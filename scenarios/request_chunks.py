@@ -131,6 +131,7 @@ def label(
     request_class: str | None = None,
     priority: int = 0,
     deadline_s: float | None = None,
+    cancel_after_s: float | None = None,
 ) -> RequestChunk:
     """The chunk with these values in every row, where they are given."""
     rows = len(chunk.arrival_s)
@@ -142,6 +143,8 @@ def label(
         chunk = chunk._replace(priority=[priority] * rows)
     if deadline_s is not None:
         chunk = chunk._replace(deadline_s=[deadline_s] * rows)
+    if cancel_after_s is not None:
+        chunk = chunk._replace(cancel_after_s=[cancel_after_s] * rows)
     return chunk
 
 

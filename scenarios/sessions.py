@@ -9,9 +9,9 @@ import numpy as np
 
 from latency_models.errors import InputError, check_count, check_finite
 from scenarios.arrival_processes import ArrivalProcess
+from scenarios.child_seeds import named_generator
 from scenarios.generators import PrefixPool, RequestLabels, SharedPrefix
 from scenarios.lengths import MAX_TOKENS, JointLengths, LengthDistribution
-from scenarios.random_streams import named_generator
 from scenarios.request_chunks import Ints, chunk_of
 from scenarios.think_times import ThinkTime
 from sim.workload import RequestChunk, RequestSpec, Segment
@@ -177,4 +177,5 @@ class SessionTraffic:
             labels.priority,
             content,
             labels.deadline_s,
+            labels.cancel_after_s,
         )

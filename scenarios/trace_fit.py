@@ -11,6 +11,7 @@ import numpy as np
 
 from latency_models.errors import InputError, check_count
 from scenarios.arrival_processes import AnyArrivals, Diurnal, Gamma, Poisson, Weibull
+from scenarios.child_seeds import named_generator
 from scenarios.lengths import (
     ConditionalLengths,
     EmpiricalLength,
@@ -19,7 +20,6 @@ from scenarios.lengths import (
     Quantiles,
 )
 from scenarios.mmpp_fit import fit_mmpp
-from scenarios.random_streams import named_generator
 from scenarios.request_chunks import Floats, Ints
 from scenarios.trace_statistics import (
     DISPERSION_WINDOWS_S,
@@ -203,14 +203,18 @@ def _weibull_shape(gaps: Floats) -> float:
 
 
 def _diurnal(times: Floats, points: int) -> Diurnal:
-    """Rate profile with ``points`` points whose linear pieces hold about the measured counts."""
+    """Rate profile with ``points`` even points: the least squares projection of the arrivals on hat functions."""
     edges = np.linspace(0.0, times[-1], points)
     width = edges[1]
-    # Hat functions: a request counts for the two points around it, by closeness; end points own half a hat.
     place = times / width
     left = np.minimum(place.astype(np.int64), points - 2)
     weight = np.bincount(left, 1 - (place - left), points) + np.bincount(left + 1, place - left, points)
-    rates = weight / np.where((np.arange(points) % (points - 1)) == 0, width / 2, width)
+    overlap = np.diag(np.full(points, 2 / 3)) + np.diag(np.full(points - 1, 1 / 6), 1)
+    overlap += np.diag(np.full(points - 1, 1 / 6), -1)
+    overlap[0, 0] = overlap[-1, -1] = 1 / 3
+    rates = np.maximum(np.linalg.solve(overlap * width, weight), 0.0)
+    # Where negative rates were cut, the total is too high.
+    rates *= len(times) / float(((rates[1:] + rates[:-1]) * 0.5 * width).sum())
     return Diurnal(profile=tuple(zip(edges.tolist(), rates.tolist(), strict=True)))
 
 

@@ -60,6 +60,7 @@ PLAIN_COLUMNS: dict[str, tuple[str, ...]] = {
     "session": ("session", "session_id", "conversation", "conversation_id"),
     "priority": ("priority",),
     "deadline_s": ("deadline_s",),
+    "cancel_after_s": ("cancel_after_s",),
     "request_id": ("request_id", "id"),
     "blocks": ("prefix_block_ids", "hash_ids"),
 }

@@ -218,7 +218,8 @@ class _TraceReader:
             session=_texts(columns.get("session")),
             priority=self._priorities(table, located.get("priority")),
             content=self._content(table, located.get("blocks"), prompt),
-            deadline_s=self._deadlines(table, located.get("deadline_s")),
+            deadline_s=self._delays(table, located.get("deadline_s")),
+            cancel_after_s=self._delays(table, located.get("cancel_after_s")),
         )
 
     def _where(self, table: Table, row: int, column: str) -> str:
@@ -324,18 +325,18 @@ class _TraceReader:
             raise invalid(self._where(table, int(wrong[0]), column), values[int(wrong[0])], "an integer")
         return numbers.astype(np.int64)
 
-    def _deadlines(self, table: Table, column: str | None) -> list[float | None] | None:
+    def _delays(self, table: Table, column: str | None) -> list[float | None] | None:
         if column is None:
             return None
         values = table.columns[column]
         given = [row for row, value in enumerate(values) if value not in (None, "")]
         numbers = self._numbers(_rows(table, given), column, [values[row] for row in given])
-        deadlines: list[float | None] = [None] * len(values)
+        delays: list[float | None] = [None] * len(values)
         for row, number in zip(given, numbers.tolist(), strict=True):
             if number <= 0:
                 raise invalid(self._where(table, row, column), values[row], "a time > 0 after arrival")
-            deadlines[row] = number
-        return deadlines
+            delays[row] = number
+        return delays
 
     def _content(self, table: Table, column: str | None, prompt: Ints) -> list[tuple[Segment, ...] | None] | None:
         """Blocks of the prompt as segments; the last one holds what is left of the prompt."""

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from latency_models.errors import InputError, check_count, check_finite, invalid
-from scenarios.random_streams import named_generator, named_seed
+from scenarios.child_seeds import named_generator, named_seed
 from scenarios.request_chunks import (
     ChunkSource,
     Floats,

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from latency_models.errors import InputError, RouterwiseError, unknown_name
 from scenarios.arrival_processes import AnyArrivals
+from scenarios.child_seeds import named_generator, named_seed
 from scenarios.closed_loop import ClosedLoopTraffic
 from scenarios.generators import Bounds, MixtureTraffic, RequestLabels, SharedPrefix, open_loop
 from scenarios.lengths import (
@@ -23,7 +24,6 @@ from scenarios.lengths import (
     JointPairs,
     PairTable,
 )
-from scenarios.random_streams import named_generator, named_seed
 from scenarios.request_chunks import ChunkSource, label, output_lengths, prompt_lengths, rename
 from scenarios.sessions import SessionBounds, SessionTraffic
 from scenarios.think_times import AnyThinkTime, ConstantTime, ThinkTime
@@ -96,11 +96,16 @@ class _Generated(_Labelled):
 
     priority: int = 0
     deadline_s: Positive | None = None
+    cancel_after_s: Positive | None = None
 
     def labels(self) -> RequestLabels:
         """What every request carries."""
         return RequestLabels(
-            model=self.model, request_class=self.request_class, priority=self.priority, deadline_s=self.deadline_s
+            model=self.model,
+            request_class=self.request_class,
+            priority=self.priority,
+            deadline_s=self.deadline_s,
+            cancel_after_s=self.cancel_after_s,
         )
 
 
@@ -364,3 +369,34 @@ def _lengths(config: Lengths, base_dir: Path) -> JointLengths:
         for (prompt, output), count in zip(unique.tolist(), repeats.tolist(), strict=True):
             counts[prompt, output] = counts.get((prompt, output), 0) + count
     return PairTable(np.array(list(counts), np.int64), np.array(list(counts.values()), np.float64))
+
+
+def trace_paths(config: WorkloadConfig, base_dir: Path = Path()) -> list[Path]:
+    """Files that the workload reads, in the order of the section."""
+    paths: list[Path] = []
+    for client in _clients(config):
+        if isinstance(client, TraceWorkload):
+            paths.append(base_dir / client.path)
+        elif isinstance(client.lengths, TraceLengths):
+            paths.append(base_dir / client.lengths.path)
+    return list(dict.fromkeys(paths))
+
+
+def shares_content(config: WorkloadConfig, base_dir: Path = Path()) -> bool:
+    """Whether requests may share prompt content: named prefixes, conversations, or a trace with prefix blocks."""
+    for client in _clients(config):
+        if isinstance(client, SessionsWorkload):
+            return True
+        if isinstance(client, TraceWorkload):
+            # A column that a format has is there from the first chunk on.
+            root = np.random.SeedSequence(0)
+            first = next(_trace_source(client.model_copy(update={"transforms": ()}), root, base_dir)(), None)
+            if first is not None and first.content is not None:
+                return True
+        elif client.shared_prefix is not None:
+            return True
+    return False
+
+
+def _clients(config: WorkloadConfig) -> tuple[Client, ...]:
+    return config.clients if isinstance(config, MixtureWorkload) else (config,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import simpy
@@ -103,7 +103,10 @@ class ModelLoads:
 class Cluster:
     """One simulation of a cluster."""
 
-    def __init__(self, spec: ClusterSpec, traffic: Traffic, run: RunSpec) -> None:
+    def __init__(
+        self, spec: ClusterSpec, traffic: Traffic, run: RunSpec, progress: Callable[[float, int], None] | None
+    ) -> None:
+        self._progress = progress
         self.spec = spec
         self.run = run
         self.clock = Clock()
@@ -115,7 +118,8 @@ class Cluster:
         for model_index, model in enumerate(spec.models):
             first = len(self._replicas)
             self._replicas += [
-                Replica(self, replica, model, model_index, number, first + number) in enumerate(model.replicas)
+                Replica(self, replica, model, model_index, number, first + number)
+                for number, replica in enumerate(model.replicas)
             ]
             self._by_model.append(self._replicas[first:])
         names = tuple(model.name for model in spec.models)
@@ -260,7 +264,7 @@ class Cluster:
         """A request leaves the system."""
         _, request_class = self._in_system.pop(request)
         spec = request.spec
-        if status == Status.FINISHED:
+        if status == Status.FINISHED and not request.cancelled:
             request.outputs_delivered = request.max_outputs
         if status != Status.REJECTED and (spec.deadline_s is not None or spec.cancel_after_s is not None):
             # The engine lets go of a request only between two steps; for the client it was over before.
@@ -310,6 +314,8 @@ class Cluster:
         if recorder.samples_taken() >= self.run.max_samples and recorder.samples_taken() % 2 == 0:
             recorder.thin_samples()
             self._sample_interval_s *= 2
+        if self._progress is not None:
+            self._progress(now_s, self._arrivals)
         self.clock.at(now_s + self._sample_interval_s, OBSERVER, self._on_sample)
 
     def _result(self) -> SimulationResult:
@@ -348,7 +354,9 @@ def _patience_end(spec: RequestSpec) -> tuple[float, Status]:
     return (cancelled_s, Status.ABORTED) if cancelled_s < deadline_s else (deadline_s, Status.TIMED_OUT)
 
 
-def simulate(spec: ClusterSpec, traffic: Traffic, run: RunSpec) -> SimulationResult:
+def simulate(
+    spec: ClusterSpec, traffic: Traffic, run: RunSpec, progress: Callable[[float, int], None] | None = None
+) -> SimulationResult:
     """Simulate a cluster once.
 
     Parameters
@@ -359,6 +367,8 @@ def simulate(spec: ClusterSpec, traffic: Traffic, run: RunSpec) -> SimulationRes
         Requests; used up by the run.
     run : RunSpec
         Seed, mode and end of the run.
+    progress : callable, optional
+        Called at every sample with the simulated seconds and the requests that have arrived.
 
     Returns
     -------
@@ -370,4 +380,4 @@ def simulate(spec: ClusterSpec, traffic: Traffic, run: RunSpec) -> SimulationRes
     InputError
         The traffic contains a request that the cluster cannot serve, or a policy's options are wrong.
     """
-    return Cluster(spec, traffic, run).simulate()
+    return Cluster(spec, traffic, run, progress).simulate()

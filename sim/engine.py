@@ -150,6 +150,8 @@ class Engine:
         """
         if request.state == DONE:
             return False
+        self.settle_outputs(request)
+        request.cancelled = True
         if self._planned:
             self._cut_run()
         self._aborted.append(request)
@@ -208,17 +210,21 @@ class Engine:
         return self.run_log.busy_s + now_s - self.run_log.open_from_s(current)
 
     def settle_outputs(self, request: Request) -> None:
-        """Set how many output tokens an unfinished request has got by now."""
-        before_prefill = request.target - request.prompt_tokens
-        outputs = before_prefill
+        """Set which output tokens an unfinished request has got by now, and when the last one came."""
+        outputs = request.target - request.prompt_tokens
+        if request.gap_after is not None:
+            request.last_token_s = request.gap_after.end_s
+        elif request.first_token_s == request.first_token_s and self._current is not None:
+            ended = self._completed + (self._steps_begun(self.clock.now) if self._planned else 0)
+            request.last_token_s = self._current.end_of(ended)
         if request.decoding:
             in_flight = sum(step is not None for step in self._queue)
             begun = self._steps_begun(self.clock.now) if self._planned else 0
-            computed = request.base + self._batch.steps + begun
-            outputs = computed + 1 - request.prompt_tokens - in_flight
+            scheduled = request.base + self._batch.steps + begun + 1 - request.prompt_tokens
+            outputs = max(outputs, scheduled - in_flight)
         elif request.state == RUNNING and request.computed >= request.target:
             outputs = request.max_outputs - 1
-        request.outputs_delivered = max(outputs, before_prefill)
+        request.outputs_delivered = outputs
 
     def close_log(self) -> None:
         """Write what is known of the current run to the step log, at the end of the simulation."""
@@ -368,7 +374,7 @@ class Engine:
     def _deliver(self, step: Step, now_s: float) -> None:
         """First tokens, ends of gaps and finished requests of a step that is over."""
         for request, _, _, emits in step.prefills or ():
-            if not emits or request.state == DONE:
+            if not emits or request.state == DONE or request.cancelled:
                 continue
             if request.first_token_s != request.first_token_s:
                 request.first_token_s = now_s
@@ -381,7 +387,8 @@ class Engine:
             finishing.sort(key=_order)
         for request in finishing:
             if request.state != DONE:
-                request.last_token_s = now_s
+                if not request.cancelled:
+                    request.last_token_s = now_s
                 self.scheduler.finish(request)
                 self.outcomes.on_finish(request, now_s)
 
@@ -395,7 +402,6 @@ class Engine:
     def _carry_out_aborts(self, now_s: float) -> None:
         for request in self._aborted:
             if request.state != DONE:
-                self.settle_outputs(request)
                 self.scheduler.abort(request)
                 self.outcomes.on_abort(request, now_s)
         self._aborted.clear()

@@ -6,7 +6,7 @@ what vLLM's own scheduler did under a virtual clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,11 @@ class _Recorder:
     def __init__(self) -> None:
         self.trace = EngineTrace()
         self.scheduler: Scheduler
+        self.before_next_step: Callable[[int], None] = self._nothing
         self._open: dict[tuple[int, int], dict[str, Any]] = {}
+
+    def _nothing(self, next_step: int) -> None:
+        """Nobody is handed over."""
 
     def on_schedule(self, step: Step, index: int, now_s: float) -> None:
         """Describe the step as vLLM's scheduler output does."""
@@ -94,6 +98,7 @@ class _Recorder:
         }
         self._open[id(step), index] = row
         self.trace.steps.append(row)
+        self.before_next_step(number + 1)
 
     def on_empty_schedule(self, now_s: float) -> None:
         """A schedule without tokens is no step."""
@@ -155,6 +160,7 @@ def replay(
     *,
     mode: EngineMode = "macro",
     idle_sleep_s: float = 0.001,
+    step_arrivals: Mapping[int, int] | None = None,
 ) -> EngineTrace:
     """Run requests through one replica and record every step.
 
@@ -170,6 +176,9 @@ def replay(
         See :mod:`sim.engine`.
     idle_sleep_s : float
         Sleep of vLLM's loop after it executed nothing, seconds.
+    step_arrivals : mapping, optional
+        Row number to step number, for requests that are handed over right before a step instead of at a time; they
+        arrive at once if the replica would run out of work before that step.  Steps are then events of their own.
 
     Returns
     -------
@@ -181,18 +190,35 @@ def replay(
     shared = any(spec.content is not None for spec in requests)
     scheduler = Scheduler(settings, model, shared_content=shared)
     recorder.scheduler = scheduler
+    by_step = dict(step_arrivals or {})
+    if by_step:
+        mode = "reference"
     engine = Engine(clock, scheduler, recorder, mode=mode, idle_sleep_s=idle_sleep_s, observer=recorder)
+
+    def enter(row: int, arrival_s: float) -> Request:
+        spec = requests[row]._replace(arrival_s=arrival_s)
+        name = spec.request_id if spec.request_id is not None else str(row)
+        if (error := misfit(spec, settings, name)) is not None:
+            raise error
+        return Request(row, spec, arrival_s, settings.max_model_len, name)
 
     def submit(event: simpy.Event) -> None:
         engine.submit(event.value)
 
     for row, spec in enumerate(requests):
-        name = spec.request_id if spec.request_id is not None else str(row)
-        if (error := misfit(spec, settings, name)) is not None:
-            raise error
-        request = Request(row, spec, spec.arrival_s, settings.max_model_len, name)
-        clock.at(spec.arrival_s, ARRIVAL, submit, request)
+        if row not in by_step:
+            clock.at(spec.arrival_s, ARRIVAL, submit, enter(row, spec.arrival_s))
+    handed_over = sorted(by_step, key=lambda row: (by_step[row], row), reverse=True)
+
+    def hand_over(next_step: int) -> None:
+        while handed_over and by_step[handed_over[-1]] <= next_step:
+            scheduler.add(enter(handed_over.pop(), clock.now))
+
+    recorder.before_next_step = hand_over
     clock.drive()
+    while handed_over:
+        engine.submit(enter(handed_over.pop(), clock.now))
+        clock.drive()
     trace = recorder.trace
     trace.requests.sort(key=lambda row: int(row["row"]))
     for row in trace.requests:

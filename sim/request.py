@@ -27,6 +27,7 @@ class Request:
         "block_keys",
         "cached_on_resume",
         "cached_tokens",
+        "cancelled",
         "computed",
         "content",
         "decoding",
@@ -84,6 +85,8 @@ class Request:
         """KV blocks held (while not decoding steadily)."""
         self.outputs_delivered = 0
         """Output tokens that came out, once it has left."""
+        self.cancelled = False
+        """Somebody gave it up; what the engine still does with it until the next step is of no interest."""
         self.preemptions = 0
         self.cached_tokens = 0
         self.cached_on_resume = 0

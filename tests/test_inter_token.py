@@ -234,3 +234,12 @@ def test_progressions_keep_falling_runs():
     assert isinstance(rows, Progressions)
     assert rows.first.tolist() == pytest.approx([0.3, 0.5])
     assert rows.growth.tolist() == [0.1, 0.0]
+
+
+def test_a_request_without_a_known_last_token_stops_when_it_leaves():
+    log = StepLog()
+    log.add_run(0.01, 0.0, 10)
+    rows = [{"arrival_s": 0.0, "first_token_s": log.ends_s[1], "finish_s": log.ends_s[4]}]
+    result = make_result(rows, runs=[log.rows, []])
+    assert inter_token_latencies(result).overall.count == 3
+    assert len(request_itls(result, 0)) == 3

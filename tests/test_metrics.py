@@ -217,3 +217,11 @@ def test_warm_up_detection_says_when_it_cannot_tell():
     steady = [{"arrival_s": float(i), "first_token_s": i + 0.5} for i in range(500)]
     found = detect_warmup(make_result(steady, end_s=900.0))
     assert (found.warmup_s, found.found) == (0.0, True)
+
+
+def test_steps_without_duration_count_where_they_start():
+    log = [[0.5, 0.0, 0.0, 3, 1, 2, 0], [1.0, 0.0, 0.0, 4, 5, 1, 0], [1.0, 1.0, 0.0, 1, 1, 1, 0]]
+    load = replica_load(make_result([], runs=[log, []], end_s=2.0), 0, warmup_s=0.75)
+    assert load.steps == 5
+    assert load.computed_tokens == 5
+    assert load.mean_batch_size == 1.0

@@ -39,14 +39,14 @@ def test_plain_csv(tmp_path):
 
 def test_plain_csv_with_every_column(tmp_path):
     text = (
-        "arrival_s,prompt_tokens,output_tokens,model,class,session,priority,deadline_s,request_id,note\n"
-        "0,10,5,m1,chat,s1,2,30,a,x\n1,20,6,,,,,,b,y\n"
+        "arrival_s,prompt_tokens,output_tokens,model,class,session,priority,deadline_s,cancel_after_s,request_id,note\n"
+        "0,10,5,m1,chat,s1,2,30,9,a,x\n1,20,6,,,,,,,b,y\n"
     )
     report = ReadReport()
     chunk = read(write(tmp_path, text), report=report)
     first, second = chunk.specs()
-    assert first == (0.0, 10, 5, "a", "m1", "chat", "s1", 2, None, 30.0)
-    assert second == (1.0, 20, 6, "b", None, None, None, 0, None, None)
+    assert first == (0.0, 10, 5, "a", "m1", "chat", "s1", 2, None, 30.0, 9.0)
+    assert second == (1.0, 20, 6, "b", None, None, None, 0, None, None, None)
     assert report.ignored_columns == ["note"]
 
 

@@ -1,0 +1,94 @@
+"""The command line: one thin command per library function, imported when it is called."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from typing import Any, ClassVar
+
+import click
+
+from latency_models.errors import RouterwiseError
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules that are imported when needed, so that ``--help`` is quick."""
+
+    commands_by_name: ClassVar[dict[str, tuple[str, str, str]]] = {
+        "run": ("scenarios.commands.run", "run", "Simulate a scenario and write its run directory."),
+        "scenarios": ("scenarios.commands.library", "scenarios", "List the scenarios that come with routerwise."),
+        "schema": ("scenarios.commands.library", "schema", "Print the JSON Schema of scenario files."),
+        "engine": ("scenarios.commands.engine", "engine", "Replay a workload on one replica, step by step."),
+        "trace": ("scenarios.commands.trace", "trace", "Describe a request trace, or fit generators to it."),
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table above."""
+        return list(self.commands_by_name)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; help texts of the group come from the table, without an import."""
+        entry = self.commands_by_name.get(cmd_name)
+        if entry is None:
+            return None
+        module, attribute, _ = entry
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in self.commands_by_name.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="routerwise", prog_name="routerwise")
+def cli(debug: bool) -> None:
+    """Simulate multi-model LLM serving on vLLM clusters before you deploy it."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors that a user can cause become one line and a documented exit status.
+
+    Exit status: 0 success, 1 something failed, 2 the input is wrong or the results cannot be written, 130 Ctrl-C.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        cli.main(args=arguments, standalone_mode=False)
+    except click.exceptions.Exit as finished:
+        sys.exit(finished.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        _fail("interrupted; nothing was kept", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of a pipe has gone; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        _explain(error)
+
+
+def _explain(error: Exception) -> None:
+    if isinstance(error, RouterwiseError):
+        _fail(str(error), error.exit_status)
+    if isinstance(error, OSError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "; free some space and run the command again, nothing half-written was left behind" if full else ""
+        where = f": {error.filename}" if error.filename else ""
+        _fail(f"{error.strerror or error}{where}{hint}", 2)
+    _fail(f"unexpected {type(error).__name__}: {error}. Run again with `routerwise --debug ...` for the traceback", 1)
+
+
+def _fail(message: str, status: int) -> Any:
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    sys.exit(status)

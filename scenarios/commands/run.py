@@ -1,0 +1,105 @@
+"""``routerwise run``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from scenarios.runner import Progress, RunOptions, run_scenario
+from scenarios.scenario_files import load_scenario
+from scenarios.summary_table import print_summary
+
+
+@click.command()
+@click.argument("scenario")
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory; default: runs/NAME.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing run directory.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, e.g. --set run.until_s=60.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of all random streams.")
+@click.option("--replications", type=click.IntRange(1, 10_000), help="Independent repetitions, for confidence intervals.")
+@click.option("--warmup", metavar="auto|SECONDS", help="What to leave out of the summary.")
+@click.option("--slo", metavar="LIMITS", help='Limits in ms as vllm bench spells them: "ttft:500 tpot:50 e2el:10000".')
+@click.option("--engine-mode", type=click.Choice(["macro", "reference"]), help="One event per run of steps, or per step.")
+@click.option("--requests-format", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
+@click.option(
+    "--vllm-bench-json", type=click.Path(path_type=Path, dir_okay=False), help="Also write vllm bench serve's JSON."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
+def run(
+    scenario: str,
+    out: Path | None,
+    overwrite: bool,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    replications: int | None,
+    warmup: str | None,
+    slo: str | None,
+    engine_mode: str | None,
+    requests_format: Literal["csv", "parquet"],
+    vllm_bench_json: Path | None,
+    as_json: bool,
+) -> None:
+    """Simulate SCENARIO (a YAML file, or a name from `routerwise scenarios`) and write its run directory."""
+    shortcuts = {
+        "seed": seed,
+        "run.replications": replications,
+        "run.warmup": warmup,
+        "slo": slo,
+        "run.engine_mode": engine_mode,
+    }
+    assignments = [f"{key}={_yaml_text(value)}" for key, value in shortcuts.items() if value is not None]
+    resolved = load_scenario(scenario, [*overrides, *assignments])
+    folder = Path("runs") / resolved.name if out is None else out
+    options = RunOptions(
+        out=folder, overwrite=overwrite, requests_format=requests_format, vllm_bench_json=vllm_bench_json
+    )
+    with _progress(resolved.run.replications) as progress:
+        summary = run_scenario(resolved, options, progress)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(summary, indent=2, allow_nan=False))
+    else:
+        print_summary(resolved.name, summary)
+        click.echo(f"Results: {folder}")
+
+
+def _yaml_text(value: object) -> str:
+    text = str(value)
+    return f'"{text}"' if ":" in text else text
+
+
+@dataclass(slots=True)
+class _Meter:
+    """Keeps the display to a few updates a second."""
+
+    shown_at: float = 0.0
+
+
+@contextmanager
+def _progress(replications: int) -> Iterator[Progress | None]:
+    """Show progress on a terminal; stay silent in a pipe."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    meter = _Meter()
+    with console.status("Simulating") as status:
+
+        def show(replication: int, time_s: float, requests: int) -> None:
+            now = time.monotonic()
+            if now - meter.shown_at > 0.1:
+                meter.shown_at = now
+                part = f"replication {replication + 1} of {replications}, " if replications > 1 else ""
+                status.update(f"Simulating: {part}{time_s:,.0f} s on the clock, {requests:,} requests")
+
+        yield show

@@ -1,0 +1,192 @@
+"""Running a scenario: replications, summary, and the run directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from analysis.replications import combine
+from analysis.result_files import (
+    write_requests_csv,
+    write_requests_parquet,
+    write_summary,
+    write_timeseries_csv,
+)
+from analysis.slo import Slo
+from analysis.summary import Summary, summarise
+from analysis.warmup import detect_warmup
+from latency_models.errors import InputError
+from scenarios.scenario_files import dump_scenario
+from scenarios.schema import Scenario
+from scenarios.workload_config import build_traffic, shares_content, trace_paths
+from sim.cluster import simulate
+from sim.random_streams import seed_sequence
+from sim.results import SimulationResult
+
+SCHEMA_VERSION = 1
+"""Version of the run directory's layout."""
+
+Progress = Callable[[int, float, int], None]
+"""Called now and then with replication, simulated seconds and requests that have arrived."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Where and how to keep the results."""
+
+    out: Path | None = None
+    """Run directory; ``None`` keeps nothing."""
+    overwrite: bool = False
+    requests_format: Literal["csv", "parquet"] = "csv"
+    vllm_bench_json: Path | None = None
+    """Also write the first replication in the keys of ``vllm bench serve``."""
+
+
+def run_scenario(scenario: Scenario, options: RunOptions, progress: Progress | None = None) -> Summary:
+    """Simulate a scenario and write its run directory.
+
+    Returns
+    -------
+    dict
+        The summary: of the one replication, or with confidence intervals over several.
+
+    Raises
+    ------
+    InputError
+        The scenario contradicts itself, a trace is unusable, or the run directory exists.
+    """
+    slo = None if scenario.slo is None else Slo.parse(scenario.slo)
+    cluster = scenario.cluster()
+    shared = shares_content(scenario.workload, Path())
+    began = time.time()
+    clock = time.perf_counter()
+    with _run_directory(options) as folder:
+        summaries: list[Summary] = []
+        events = 0
+        for replication in range(scenario.run.replications):
+            traffic = build_traffic(scenario.workload, seed_sequence(scenario.seed, replication, "workload"), Path())
+            result = simulate(
+                cluster,
+                traffic,
+                scenario.run_spec(replication, shared_content=shared),
+                None if progress is None else _report(progress, replication),
+            )
+            events += result.events
+            if not len(result.requests):
+                raise InputError("the workload sent no request; give it more time, or widen its window")
+            summaries.append(summarise(result, slo=slo, warmup_s=_warmup_s(scenario, result)))
+            if folder is not None:
+                _write_replication(_replication_folder(folder, scenario, replication), result, options)
+            if options.vllm_bench_json is not None and replication == 0:
+                from analysis.vllm_bench import BenchLabels, write_vllm_bench
+
+                date = time.strftime("%Y%m%d-%H%M%S", time.localtime(began))
+                labels = BenchLabels(date=date, label=scenario.name)
+                write_vllm_bench(options.vllm_bench_json, result, slo=slo, labels=labels)
+        summary = summaries[0] if len(summaries) == 1 else combine(summaries)
+        if folder is not None:
+            text = dump_scenario(scenario)
+            (folder / "scenario.yaml").write_text(text, encoding="utf-8")
+            write_summary(folder / "summary.json", summary)
+            manifest = _manifest(scenario, text, began, time.perf_counter() - clock, events)
+            write_summary(folder / "manifest.json", manifest)
+    return summary
+
+
+def _report(progress: Progress, replication: int) -> Callable[[float, int], None]:
+    return lambda time_s, requests: progress(replication, time_s, requests)
+
+
+def _warmup_s(scenario: Scenario, result: SimulationResult) -> float:
+    warmup = scenario.run.warmup
+    return detect_warmup(result).warmup_s if warmup == "auto" else float(warmup)
+
+
+def _replication_folder(folder: Path, scenario: Scenario, replication: int) -> Path:
+    if scenario.run.replications == 1:
+        return folder
+    below = folder / f"replication-{replication}"
+    below.mkdir()
+    return below
+
+
+def _write_replication(folder: Path, result: SimulationResult, options: RunOptions) -> None:
+    if options.requests_format == "parquet":
+        write_requests_parquet(folder / "requests.parquet", result)
+    else:
+        write_requests_csv(folder / "requests.csv", result)
+    write_timeseries_csv(folder / "timeseries.csv", result)
+
+
+def _manifest(scenario: Scenario, text: str, began: float, wall_s: float, events: int) -> dict[str, Any]:
+    packages = ("routerwise", "simpy", "numpy", "pydantic")
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "scenario": scenario.name,
+        "scenario_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "inputs_sha256": {str(path): _digest(path) for path in trace_paths(scenario.workload)},
+        "seed": scenario.seed,
+        "replications": scenario.run.replications,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+        "wall_s": round(wall_s, 3),
+        "events": events,
+    }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def _run_directory(options: RunOptions) -> Iterator[Path | None]:
+    """A folder beside the run directory that takes its place when everything is written, and vanishes otherwise."""
+    out = options.out
+    if out is None:
+        yield None
+        return
+    _check_free(out, overwrite=options.overwrite)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_name(f".{out.name}.partial")
+    if beside.exists():
+        shutil.rmtree(beside)
+    beside.mkdir()
+    try:
+        yield beside
+        if out.exists():
+            shutil.rmtree(out)
+        beside.rename(out)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _check_free(out: Path, *, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"--out {out} is a file; allowed: a folder that does not exist yet")
+    if any(out.iterdir()):
+        if not overwrite:
+            raise InputError(f"--out {out} exists already; choose another folder, or give --overwrite to replace it")
+        if not is_run_directory(out):
+            raise InputError(f"--out {out} is not a run directory, so --overwrite leaves it alone; choose another folder")
+
+
+def is_run_directory(folder: Path) -> bool:
+    """Whether a folder is a complete run directory."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and "schema_version" in manifest

@@ -1,0 +1,255 @@
+"""Reading scenario files: YAML, ``extends``, ``--set`` overrides, and errors that name the key."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from latency_models.errors import InputError, invalid, unknown_name
+from scenarios.schema import Scenario
+
+LIBRARY = Path(str(files("scenarios") / "library"))
+"""Folder of the scenarios that come with the package."""
+
+_MOST_EXTENDS = 20
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a mapping that has a key twice, of which YAML would silently drop one."""
+
+
+def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is there twice", key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def library_names() -> list[str]:
+    """Names of the scenarios that come with the package."""
+    return sorted(path.stem for path in LIBRARY.glob("*.yaml"))
+
+
+def find_scenario(name: str, base_dir: Path = Path()) -> Path:
+    """The file of a scenario given by path or by library name.
+
+    Raises
+    ------
+    InputError
+        Neither exists; the nearest library name is suggested.
+    """
+    path = base_dir / name
+    if path.suffix in {".yaml", ".yml"} or os.sep in name:
+        if path.is_file():
+            return path
+        raise invalid("scenario", name, "an existing YAML file, or a name from `routerwise scenarios`")
+    if name in library_names():
+        return LIBRARY / f"{name}.yaml"
+    if path.is_file():
+        return path
+    raise unknown_name("scenario", name, library_names())
+
+
+def load_scenario(name: str, overrides: Sequence[str] = ()) -> Scenario:
+    """Read, resolve and validate a scenario.
+
+    Parameters
+    ----------
+    name : str
+        Path of a YAML file, or name of a library scenario.
+    overrides : sequence of str
+        ``a.b=value`` assignments, applied last; the value is YAML.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read or does not follow the schema; every fault is named by its key.
+    """
+    path = find_scenario(name)
+    values = _resolved(path, ())
+    for override in overrides:
+        _assign(values, override)
+    values.setdefault("name", path.stem)
+    try:
+        return Scenario.model_validate(values)
+    except ValidationError as error:
+        raise InputError(describe(error, str(path))) from None
+
+
+def dump_scenario(scenario: Scenario) -> str:
+    """The resolved scenario as YAML."""
+    plain = scenario.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _resolved(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
+    """A file's values over those of the file that it extends."""
+    path = path.resolve()
+    if path in below or len(below) > _MOST_EXTENDS:
+        chain = " -> ".join(str(entry) for entry in (*below, path))
+        raise InputError(f"extends goes in a circle: {chain}")
+    values = _read_yaml(path)
+    _anchor_paths(values.get("workload"), path.parent)
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise invalid(f"{path}: extends", base, "the path or library name of one scenario")
+    merged = _resolved(find_scenario(base, path.parent), (*below, path))
+    merged.pop("name", None)
+    return _merge(merged, values)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read scenario {path}: {error}") from None
+    try:
+        values = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise InputError(f"scenario {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise invalid(f"scenario {path}", type(values).__name__, "a mapping with models and workload")
+    return values
+
+
+def _anchor_paths(section: Any, folder: Path) -> None:
+    """Make the trace paths of a workload absolute: relative to their file, with environment variables filled in."""
+    if isinstance(section, dict):
+        for key, value in section.items():
+            if key == "path" and isinstance(value, str):
+                section[key] = str(folder / _expanded(value))
+            else:
+                _anchor_paths(value, folder)
+    elif isinstance(section, list):
+        for value in section:
+            _anchor_paths(value, folder)
+
+
+def _expanded(path: str) -> str:
+    expanded = os.path.expanduser(os.path.expandvars(path))
+    missing = re.search(r"\$\{?(\w+)", expanded)
+    if missing:
+        raise InputError(f"workload path {path!r} needs the environment variable {missing.group(1)}, which is not set")
+    return expanded
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` on top of ``base``: mappings are merged, unless their kind changes; everything else is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        same_kind = isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
+        merged[key] = _merge(old, value) if same_kind and isinstance(old, dict) else value
+    return merged
+
+
+def _assign(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise invalid("--set", override, "key.subkey=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise invalid("--set", override, "a value that is valid YAML") from None
+    *parents, last = key.split(".")
+    place: Any = values
+    for part in parents:
+        if isinstance(place, list):
+            place = place[_list_index(place, part, override)]
+        elif isinstance(place, dict):
+            place = place.setdefault(part, {})
+        if not isinstance(place, dict | list):
+            raise invalid("--set", override, f"a key below a section, but {part!r} is a value")
+    if isinstance(place, list):
+        place[_list_index(place, last, override)] = value
+    else:
+        place[last] = value
+        if "workload" in key:
+            _anchor_paths(values.get("workload"), Path.cwd())
+
+
+def _list_index(place: list[Any], part: str, override: str) -> int:
+    if not part.isdigit() or int(part) >= len(place):
+        raise invalid("--set", override, f"an index from 0 to {len(place) - 1} in place of {part!r}")
+    return int(part)
+
+
+def describe(error: ValidationError, where: str) -> str:
+    """One line for all faults that pydantic found: the key, what it was, what is allowed; unknown keys get a suggestion."""
+    faults: list[str] = []
+    for fault in error.errors(include_url=False):
+        location = [str(part) for part in fault["loc"]]
+        key = ".".join(part for part in location if not _is_branch(part))
+        if fault["type"] == "extra_forbidden":
+            known = _known_keys(Scenario, location[:-1])
+            nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else (f" (allowed: {', '.join(known)})" if known else "")
+            faults.append(f"unknown key {key!r}{hint}")
+            continue
+        message = fault["msg"].removeprefix("Value error, ")
+        shown = fault.get("input")
+        value = f" is {shown!r}" if isinstance(shown, str | int | float | bool) or shown is None else ""
+        faults.append(f"{key or 'scenario'}{value}: {message}" if fault["type"] != "missing" else f"{key} is missing")
+    unique = list(dict.fromkeys(faults))
+    more = f" (and {len(unique) - 5} more)" if len(unique) > 5 else ""
+    return f"{where}: {'; '.join(unique[:5])}{more}"
+
+
+def _is_branch(part: str) -> bool:
+    """Whether a part of pydantic's location names a branch of a union, not a key of the file."""
+    return bool(re.search(r"[\[\(\s]|^(int|str|float|PolicySection|BalancerSection|constrained-\w+)$", part))
+
+
+def _known_keys(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """Keys of the section at a location, as far as the schema's models are nested plainly."""
+    schema = model.model_json_schema()
+    definitions = schema.get("$defs", {})
+    nodes = [schema]
+    for part in location:
+        nodes = [child for node in nodes for child in _children(node, part, definitions)]
+    return sorted({key for node in nodes for key in _spread(node, definitions, "properties")})
+
+
+def _children(node: Mapping[str, Any], part: str, definitions: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = []
+    for option in _options(node, definitions):
+        properties = option.get("properties", {})
+        if part in properties:
+            found.append(properties[part])
+        elif isinstance(option.get("additionalProperties"), dict):
+            found.append(option["additionalProperties"])
+        elif part.isdigit() and isinstance(option.get("items"), dict):
+            found.append(option["items"])
+    # A branch of a union stands in the location without being a key.
+    tagged = [
+        option for option in _options(node, definitions)
+        if option.get("properties", {}).get("kind", {}).get("const") == part or option.get("title") == part
+    ]
+    return found or tagged or ([node] if _is_branch(part) else [])
+
+
+def _options(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    if "$ref" in node:
+        return _options(definitions[node["$ref"].rsplit("/", 1)[1]], definitions)
+    branches = [*node.get("anyOf", ()), *node.get("oneOf", ()), *node.get("allOf", ())]
+    return [option for branch in branches for option in _options(branch, definitions)] if branches else [node]
+
+
+def _spread(node: Mapping[str, Any], definitions: Mapping[str, Any], field: str) -> list[str]:
+    return [key for option in _options(node, definitions) for key in option.get(field, {})]

@@ -1,0 +1,134 @@
+"""The summary of a run as a table on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from analysis.summary import Summary
+
+_MS = 1000.0
+
+_ROWS: tuple[tuple[str, Callable[[Summary], Any], str], ...] = (
+    ("requests", lambda group: group["requests"]["total"], "count"),
+    ("  finished", lambda group: group["requests"]["finished"], "count"),
+    ("  rejected", lambda group: group["requests"]["rejected"], "misses"),
+    ("  timed out", lambda group: group["requests"]["timed_out"], "misses"),
+    ("  aborted", lambda group: group["requests"]["aborted"], "misses"),
+    ("  unfinished", lambda group: group["requests"]["unfinished"], "misses"),
+    ("requests/s", lambda group: group["requests_per_s"], "rate"),
+    ("output tokens/s", lambda group: group["output_tokens_per_s"], "rate"),
+    ("TTFT mean (ms)", lambda group: group["ttft_s"]["mean"], "ms"),
+    ("TTFT P50", lambda group: group["ttft_s"]["p50"], "ms"),
+    ("TTFT P95", lambda group: group["ttft_s"]["p95"], "ms"),
+    ("TTFT P99", lambda group: group["ttft_s"]["p99"], "ms"),
+    ("TPOT mean (ms)", lambda group: group["tpot_s"]["mean"], "ms"),
+    ("TPOT P99", lambda group: group["tpot_s"]["p99"], "ms"),
+    ("ITL P50 (ms)", lambda group: group["itl_s"]["p50"], "ms"),
+    ("ITL P99", lambda group: group["itl_s"]["p99"], "ms"),
+    ("E2E mean (ms)", lambda group: group["e2e_s"]["mean"], "ms"),
+    ("E2E P99", lambda group: group["e2e_s"]["p99"], "ms"),
+    ("preemptions", lambda group: group["preemptions"], "misses"),
+    ("prefix cache hits", lambda group: group["prefix_cache_hit_ratio"], "share"),
+    ("goodput (requests/s)", lambda group: group["goodput_per_s"], "rate"),
+    ("SLO attainment", lambda group: group["slo_attainment"], "share"),
+)
+
+
+def print_summary(name: str, summary: Summary, console: Console | None = None) -> None:
+    """Print one column per model, and one for all when there are several.
+
+    Parameters
+    ----------
+    name : str
+        Title.
+    summary : dict
+        Of one run, or of several replications (then every figure is shown with half its confidence interval).
+    console : rich.console.Console, optional
+        Where to print; default: standard output, without wrapping when it is not a terminal.
+    """
+    groups = dict(summary["by_model"])
+    if len(groups) > 1:
+        groups["all"] = summary["overall"]
+    table = Table(title=_title(name, summary), title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    for heading in groups:
+        table.add_column(heading, justify="right")
+    for label, pick, unit in _ROWS:
+        values = [pick(group) for group in groups.values()]
+        if all(value is None or (unit in ("misses", "share") and not _point(value)) for value in values):
+            if unit != "share" or all(value is None for value in values):
+                continue
+        table.add_row(label, *(_format(value, unit) for value in values))
+    _print(table, console)
+    _print(_replica_table(summary), console)
+
+
+def _title(name: str, summary: Summary) -> str:
+    parts = [f"{name}: {_format(summary['end_s'], 'seconds')} s simulated"]
+    if _point(summary["warmup_s"]):
+        parts.append(f"the first {_format(summary['warmup_s'], 'seconds')} s left out")
+    if "replications" in summary:
+        parts.append(f"{summary['replications']} replications, {summary['confidence']:.0%} confidence")
+    if summary["slo"]:
+        parts.append(f"SLO {summary['slo']} ms")
+    return ", ".join(parts)
+
+
+def _replica_table(summary: Summary) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("replica")
+    for heading in ("utilisation", "batch", "KV used", "waiting", "waiting peak"):
+        table.add_column(heading, justify="right")
+    for name, load in list(summary["replicas"].items())[:16]:
+        table.add_row(
+            name,
+            _format(load["utilisation"], "share"),
+            _format(load["mean_batch_size"], "rate"),
+            _format(load["mean_kv_used_frac"], "share"),
+            _format(load["mean_waiting"], "rate"),
+            _format(load["max_waiting"], "count"),
+        )
+    if len(summary["replicas"]) > 16:
+        table.add_row(f"... and {len(summary['replicas']) - 16} more, see summary.json")
+    return table
+
+
+def _point(value: Any) -> float:
+    if value is None:
+        return 0.0
+    return float(value["mean"] if isinstance(value, dict) else value)
+
+
+def _format(value: Any, unit: str) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, dict):
+        text = _number(value["mean"], unit)
+        if value["low"] is None:
+            return text
+        return f"{text} ± {_number((value['high'] - value['low']) / 2, unit)}"
+    return _number(value, unit)
+
+
+def _number(value: float, unit: str) -> str:
+    if unit == "share":
+        return f"{value:.1%}"
+    if unit == "ms":
+        value *= _MS
+        return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+    if unit in ("rate", "seconds"):
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" if value < 10 else f"{value:.1f}"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def _print(table: Table, console: Console | None) -> None:
+    if console is None:
+        console = Console(highlight=False, soft_wrap=False)
+        if not console.is_terminal:
+            console = Console(highlight=False, width=max(100, console.measure(table).maximum))
+    console.print(table)
+    console.print()
