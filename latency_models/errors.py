@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
 from collections.abc import Iterable
 
 
@@ -49,16 +50,17 @@ def unknown_name(kind: str, name: str, choices: Iterable[str]) -> InputError:
     return InputError(f"unknown {kind} {name!r}{hint} (choices: {', '.join(known) or 'none'})")
 
 
-def check_finite(field: str, value: float, *, minimum: float = 0.0, exclusive: bool = False) -> float:
+def check_finite(field: str, value: object, *, minimum: float = 0.0, exclusive: bool = False) -> float:
     """Return ``value`` as a float if it is finite and not below ``minimum``; raise :class:`InputError` otherwise."""
-    too_low = value <= minimum if exclusive else value < minimum
-    if not math.isfinite(value) or too_low:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or (value <= minimum if exclusive else value < minimum):
         raise invalid(field, value, f"a finite number {'>' if exclusive else '>='} {minimum:g}")
     return float(value)
 
 
-def check_count(field: str, value: int, *, minimum: int = 1) -> int:
+def check_count(field: str, value: object, *, minimum: int = 1) -> int:
     """Return ``value`` if it is an integer of at least ``minimum``; raise :class:`InputError` otherwise."""
-    if isinstance(value, bool) or int(value) != value or value < minimum:
+    whole = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not whole or int(value) != value or value < minimum:
         raise invalid(field, value, f"an integer >= {minimum}")
     return int(value)

@@ -180,7 +180,9 @@ def _check_free(out: Path, *, overwrite: bool) -> None:
         if not overwrite:
             raise InputError(f"--out {out} exists already; choose another folder, or give --overwrite to replace it")
         if not is_run_directory(out):
-            raise InputError(f"--out {out} is not a run directory, so --overwrite leaves it alone; choose another folder")
+            raise InputError(
+                f"--out {out} is not a run directory, so --overwrite leaves it alone; choose another folder"
+            )
 
 
 def is_run_directory(folder: Path) -> bool:

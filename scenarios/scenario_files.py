@@ -120,7 +120,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read scenario {path}: {error}") from None
     try:
-        values = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
+        values = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
         raise InputError(f"scenario {path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
@@ -154,7 +154,9 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        same_kind = isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
+        same_kind = (
+            isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
+        )
         merged[key] = _merge(old, value) if same_kind and isinstance(old, dict) else value
     return merged
 
@@ -199,7 +201,9 @@ def describe(error: ValidationError, where: str) -> str:
         if fault["type"] == "extra_forbidden":
             known = _known_keys(Scenario, location[:-1])
             nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else (f" (allowed: {', '.join(known)})" if known else "")
+            hint = (
+                f"; did you mean {nearest[0]!r}?" if nearest else (f" (allowed: {', '.join(known)})" if known else "")
+            )
             faults.append(f"unknown key {key!r}{hint}")
             continue
         message = fault["msg"].removeprefix("Value error, ")
@@ -238,7 +242,8 @@ def _children(node: Mapping[str, Any], part: str, definitions: Mapping[str, Any]
             found.append(option["items"])
     # A branch of a union stands in the location without being a key.
     tagged = [
-        option for option in _options(node, definitions)
+        option
+        for option in _options(node, definitions)
         if option.get("properties", {}).get("kind", {}).get("const") == part or option.get("title") == part
     ]
     return found or tagged or ([node] if _is_branch(part) else [])

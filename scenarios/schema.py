@@ -323,6 +323,7 @@ def _server_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "enable_chunked_prefill": False,
             "enable_prefix_caching": False,
+            "watermark": 0.01,
             "max_num_batched_tokens": max(longest, 2048),
         }
     return {"async_scheduling": True}

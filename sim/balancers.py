@@ -66,7 +66,10 @@ class LeastTokens:
 
 
 class PowerOfTwo:
-    """The better of two random replicas (Mitzenmacher, "The power of two choices in randomized load balancing", 2001)."""
+    """The better of two random replicas.
+
+    Mitzenmacher, "The power of two choices in randomized load balancing", IEEE TPDS 12, 2001.
+    """
 
     def __init__(self, replicas: int, rng: np.random.Generator) -> None:
         self._random = Random(replicas, rng)

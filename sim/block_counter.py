@@ -26,7 +26,7 @@ class BlockCounter:
         Prefix caching is on: preempted requests may hit their own blocks.
     """
 
-    __slots__ = ("block_size", "caching", "free", "total", "_front", "_head", "_holes", "_tail")
+    __slots__ = ("_front", "_head", "_holes", "_tail", "block_size", "caching", "free", "total")
 
     tracks_identity = False
 

@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from typing import Any, cast
 
 import simpy
-from simpy.core import EventPriority
+from simpy.events import EventPriority
 
 ARRIVAL = 0
 """Priority of requests entering the system."""
@@ -25,7 +25,26 @@ REPLICA = 2
 OBSERVER = 1 << 40
 """Priority of samplers: they see an instant when everything else in it is over."""
 
-Callback = Callable[[simpy.Event], None]
+# How SimPy marks an event that is over.
+_PROCESSED = cast(list[Callable[[Any], None]], None)
+
+
+class Occurrence(simpy.Event):
+    """Something that happens at a set time, with a payload for whoever is called."""
+
+    def __init__(self, env: simpy.Environment, callback: Callback, payload: Any) -> None:
+        self.env = env
+        self.callbacks = [callback]
+        self._ok = True
+        self._value = payload
+        self.payload = payload
+
+    def cancel(self) -> None:
+        """Let it happen without calling anybody."""
+        self.callbacks = []
+
+
+Callback = Callable[[Occurrence], None]
 
 
 class Clock(simpy.Environment):
@@ -37,8 +56,8 @@ class Clock(simpy.Environment):
         """Events processed by :meth:`drive`."""
         self._stopped = False
 
-    def at(self, time_s: float, priority: int, callback: Callback, value: Any = None) -> simpy.Event:
-        """Call ``callback(event)`` at ``time_s``; ``event.value`` is ``value``.
+    def at(self, time_s: float, priority: int, callback: Callback, payload: Any = None) -> Occurrence:
+        """Call ``callback(occurrence)`` at ``time_s``.
 
         Parameters
         ----------
@@ -46,13 +65,14 @@ class Clock(simpy.Environment):
             Absolute time; not before now.
         priority : int
             Order among events at the same time, lower first.
+        callback : callable
+            Takes the occurrence.
+        payload : object
+            Its ``payload``.
         """
-        event = simpy.Event(self)
-        event._ok = True
-        event._value = value
-        event.callbacks.append(callback)
-        heappush(self._queue, (time_s, cast(EventPriority, priority), next(self._eid), event))
-        return event
+        occurrence = Occurrence(self, callback, payload)
+        heappush(self._queue, (time_s, EventPriority(priority), next(self._eid), occurrence))
+        return occurrence
 
     def stop(self) -> None:
         """Let :meth:`drive` return after the present event."""
@@ -72,7 +92,7 @@ class Clock(simpy.Environment):
             time_s, _, _, event = heappop(queue)
             self._now = time_s
             events += 1
-            callbacks, event.callbacks = event.callbacks, None
+            callbacks, event.callbacks = event.callbacks, _PROCESSED
             for callback in callbacks:
                 callback(event)
         self.events += events

@@ -6,11 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import simpy
 
 import sim.balancers
 import sim.model_routers  # noqa: F401  (both register the built-in policies)
-from sim.clock import ARRIVAL, CONTROL, OBSERVER, Clock
+from sim.clock import ARRIVAL, CONTROL, OBSERVER, Clock, Occurrence
 from sim.cluster_spec import ClusterSpec, ModelSpec, ReplicaSpec, RunSpec
 from sim.engine import Engine
 from sim.misfit import misfit
@@ -19,7 +18,7 @@ from sim.random_streams import stream
 from sim.recorder import Recorder
 from sim.request import DONE, Request
 from sim.results import ReplicaInfo, SimulationResult, Status
-from sim.scheduler import Scheduler
+from sim.schedulers import build_scheduler
 from sim.stage import Stage
 from sim.workload import OpenTraffic, RequestSpec, Traffic
 
@@ -36,7 +35,7 @@ class Replica:
         self.model_index = model_index
         self.index = index
         self.settings = spec.settings
-        scheduler = Scheduler(
+        scheduler = build_scheduler(
             spec.settings,
             model.step_time,
             shared_content=cluster.run.shared_content,
@@ -168,13 +167,13 @@ class Cluster:
         else:
             self.clock.at(spec.arrival_s, ARRIVAL, self._on_stream_arrival, spec)
 
-    def _on_stream_arrival(self, event: simpy.Event) -> None:
-        self._arrive(event.value)
+    def _on_stream_arrival(self, event: Occurrence) -> None:
+        self._arrive(event.payload)
         self._expect_next()
 
-    def _on_follow_up(self, event: simpy.Event) -> None:
+    def _on_follow_up(self, event: Occurrence) -> None:
         self._expected -= 1
-        self._arrive(event.value)
+        self._arrive(event.payload)
 
     def _arrive(self, spec: RequestSpec) -> None:
         row = self._arrivals
@@ -225,8 +224,8 @@ class Cluster:
             and engine.waiting_prompt_tokens() + spec.prompt_tokens > limit.max_queue_tokens
         )
 
-    def _on_tokenised(self, event: simpy.Event) -> None:
-        request: Request = event.value
+    def _on_tokenised(self, event: Occurrence) -> None:
+        request: Request = event.payload
         if request.state != DONE:
             request.queued_s = self.clock.now
             self._in_system[request][0].engine.submit(request)
@@ -242,13 +241,13 @@ class Cluster:
             leaves_s = detokeniser.leave_time(now_s, request.max_outputs)
             self.clock.at(leaves_s, CONTROL, self._on_detokenised, request)
 
-    def _on_detokenised(self, event: simpy.Event) -> None:
-        request: Request = event.value
+    def _on_detokenised(self, event: Occurrence) -> None:
+        request: Request = event.payload
         if request in self._in_system:
             self.leave(self._in_system[request][0], request, self.clock.now, Status.FINISHED)
 
-    def _on_patience_end(self, event: simpy.Event) -> None:
-        request: Request = event.value
+    def _on_patience_end(self, event: Occurrence) -> None:
+        request: Request = event.payload
         if request not in self._in_system:
             return
         replica = self._in_system[request][0]
@@ -288,11 +287,11 @@ class Cluster:
 
     # ------------------------------------------------------------------ observers and control
 
-    def _on_speed_change(self, event: simpy.Event) -> None:
-        replica, slowdown = event.value
+    def _on_speed_change(self, event: Occurrence) -> None:
+        replica, slowdown = event.payload
         replica.engine.change_speed(slowdown * replica.spec.slowdown)
 
-    def _on_sample(self, event: simpy.Event) -> None:
+    def _on_sample(self, event: Occurrence) -> None:
         now_s = self.clock.now
         values: list[float] = []
         for replica in self._replicas:

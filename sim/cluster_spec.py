@@ -65,14 +65,14 @@ class ModelSpec:
     name: str
     step_time: StepTimeModel
     replicas: tuple[ReplicaSpec, ...]
-    balancer: PolicySpec = PolicySpec(kind="least-requests")
+    balancer: PolicySpec = field(default_factory=lambda: PolicySpec(kind="least-requests"))
     staleness_s: float = 0.0
     """Age that the balancer's view of the loads may reach before it is refreshed."""
     cpu_overhead_s: float = 0.0
     """CPU time of each engine step."""
-    api_server: StageSpec = StageSpec()
-    detokenise: StageSpec = StageSpec()
-    admission: AdmissionLimit = AdmissionLimit()
+    api_server: StageSpec = field(default_factory=StageSpec)
+    detokenise: StageSpec = field(default_factory=StageSpec)
+    admission: AdmissionLimit = field(default_factory=AdmissionLimit)
 
     def __post_init__(self) -> None:
         if not self.replicas:

@@ -2,8 +2,8 @@
 
 Every sequence that is past its prefill computes one token per step.  Between two changes nothing about a single one
 needs to be touched: with a step counter ``steps``, a sequence that joined with ``c`` computed tokens at counter ``s``
-has ``base + steps`` computed tokens, ``base = c - s``; it is done when the counter reaches ``finish_at``; and it needs a
-new KV block in exactly those steps whose counter is congruent to its phase modulo the block size.  So the batch is a
+has ``base + steps`` computed tokens, ``base = c - s``; it is done when the counter reaches ``finish_at``; and it needs
+a new KV block in exactly those steps whose counter is congruent to its phase modulo the block size.  So the batch is a
 count, a sum, a heap of finish steps and a ring of ``block_size`` counters, and one event covers a run of any length.
 """
 
@@ -29,7 +29,7 @@ class DecodingBatch:
         Keep, per phase, the sequences themselves in running order (needed when blocks have identities).
     """
 
-    __slots__ = ("block_size", "context", "crossings", "last_order", "members", "size", "steps", "version", "_due")
+    __slots__ = ("_due", "block_size", "context", "crossings", "last_order", "members", "size", "steps", "version")
 
     def __init__(self, block_size: int, track_identity: bool) -> None:
         self.block_size = block_size

@@ -9,51 +9,18 @@ from __future__ import annotations
 
 from collections import deque
 from operator import attrgetter
-from typing import Literal, Protocol
+from typing import Literal
 
-import simpy
-
-from sim.clock import REPLICA, Clock
+from sim.clock import REPLICA, Clock, Occurrence
+from sim.observers import Outcomes, StepObserver
 from sim.request import DONE, PREEMPTED, RUNNING, Request
 from sim.run_log import RunLog
-from sim.scheduler import Scheduler
+from sim.scheduler_base import Scheduler
 from sim.step import Step
 
 EngineMode = Literal["macro", "reference"]
 
 _order = attrgetter("order")
-
-
-class Outcomes(Protocol):
-    """Who wants to know what happens to requests."""
-
-    def on_finish(self, request: Request, now_s: float) -> None:
-        """A request got its last token at ``now_s``."""
-        ...
-
-    def on_abort(self, request: Request, now_s: float) -> None:
-        """A cancelled request has left the engine."""
-        ...
-
-    def on_gap(self, request: Request, from_s: float, to_s: float) -> None:
-        """Two consecutive tokens of a request lie apart because it was preempted or passed over between them."""
-        ...
-
-
-class StepObserver(Protocol):
-    """Who wants to see every single step (traces); its presence does not change a result."""
-
-    def on_schedule(self, step: Step, index: int, now_s: float) -> None:
-        """Step ``index`` of ``step`` was scheduled at ``now_s``."""
-        ...
-
-    def on_empty_schedule(self, now_s: float) -> None:
-        """The scheduler found nothing to run."""
-        ...
-
-    def on_complete(self, step: Step, index: int, start_s: float, end_s: float) -> None:
-        """It ran from ``start_s`` to ``end_s``."""
-        ...
 
 
 class Engine:
@@ -127,7 +94,7 @@ class Engine:
         self._planned = 0
         """Further steps of the front run that the pending event skips."""
         self._executed = False
-        self._event: simpy.Event | None = None
+        self._event: Occurrence | None = None
         self._aborted: list[Request] = []
 
     # ------------------------------------------------------------------ from outside
@@ -247,7 +214,7 @@ class Engine:
     def _wake(self, time_s: float) -> None:
         self._event = self.clock.at(time_s, self._priority, self._on_wake)
 
-    def _on_wake(self, event: simpy.Event) -> None:
+    def _on_wake(self, event: Occurrence) -> None:
         self._event = None
         self._iterate(self.clock.now)
 
@@ -300,7 +267,7 @@ class Engine:
         front = self._queue[0]
         assert front is not None
         if self._event is not None:
-            self._event.callbacks = []
+            self._event.cancel()
         self._planned = planned
         end_s = front.end_of(self._completed + planned + 1)
         self._event = self.clock.at(max(end_s, self.clock.now), self._priority, self._on_step_end)
@@ -321,7 +288,7 @@ class Engine:
         self._completed = 0
         step.start(now_s, self.slowdown)
 
-    def _on_step_end(self, event: simpy.Event) -> None:
+    def _on_step_end(self, event: Occurrence) -> None:
         self._event = None
         queue = self._queue
         front = queue.popleft()

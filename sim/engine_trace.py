@@ -10,26 +10,26 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import simpy
-
 from latency_models.step_time import StepTimeModel
-from sim.clock import ARRIVAL, Clock
+from sim.clock import ARRIVAL, Clock, Occurrence
 from sim.engine import Engine, EngineMode
 from sim.misfit import misfit
 from sim.request import Request
-from sim.scheduler import Scheduler
+from sim.scheduler_base import Scheduler
+from sim.schedulers import build_scheduler
 from sim.settings import EngineSettings
 from sim.step import Step
 from sim.workload import RequestSpec
 
 STEP_FIELDS = (
     "step", "t_sched", "t_start", "t_end", "n_seqs", "n_tokens", "n_prefill_tokens", "n_prefill_seqs", "n_decode",
-    "sum_context", "running", "waiting", "blocks_used", "blocks_free", "new", "resumed", "preempted", "finished", "items",
+    "sum_context", "running", "waiting", "blocks_used", "blocks_free", "new", "resumed", "preempted", "finished",
+    "items",
 )  # fmt: skip
 REQUEST_FIELDS = (
-    "id", "arrival", "prompt_len", "output_len", "priority", "first_sched", "first_token", "finish", "ttft", "tpot", "e2e",
-    "queue_time", "n_output", "n_preemptions", "cached_tokens", "cached_tokens_resume", "first_step", "last_step",
-    "finish_reason",
+    "id", "arrival", "prompt_len", "output_len", "priority", "first_sched", "first_token", "finish", "ttft", "tpot",
+    "e2e", "queue_time", "n_output", "n_preemptions", "cached_tokens", "cached_tokens_resume", "first_step",
+    "last_step", "finish_reason",
 )  # fmt: skip
 
 
@@ -188,7 +188,7 @@ def replay(
     clock = Clock()
     recorder = _Recorder()
     shared = any(spec.content is not None for spec in requests)
-    scheduler = Scheduler(settings, model, shared_content=shared)
+    scheduler = build_scheduler(settings, model, shared_content=shared)
     recorder.scheduler = scheduler
     by_step = dict(step_arrivals or {})
     if by_step:
@@ -202,8 +202,8 @@ def replay(
             raise error
         return Request(row, spec, arrival_s, settings.max_model_len, name)
 
-    def submit(event: simpy.Event) -> None:
-        engine.submit(event.value)
+    def submit(event: Occurrence) -> None:
+        engine.submit(event.payload)
 
     for row, spec in enumerate(requests):
         if row not in by_step:
@@ -220,7 +220,7 @@ def replay(
         engine.submit(enter(handed_over.pop(), clock.now))
         clock.drive()
     trace = recorder.trace
-    trace.requests.sort(key=lambda row: int(row["row"]))
-    for row in trace.requests:
-        del row["row"]
+    trace.requests.sort(key=lambda values: int(values["row"]))
+    for values in trace.requests:
+        del values["row"]
     return trace

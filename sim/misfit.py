@@ -22,12 +22,11 @@ def misfit(spec: RequestSpec, settings: EngineSettings, name: str | int) -> Inpu
         )
     # The last token is sampled but never needs a slot.
     longest = min(spec.prompt_tokens + spec.output_tokens, settings.max_model_len) - 1
-    if longest > settings.usable_blocks * settings.block_size:
+    if longest > settings.longest_sequence:
         return invalid(
             f"prompt and output tokens of request {name}",
             spec.prompt_tokens + spec.output_tokens,
-            f"at most {settings.usable_blocks * settings.block_size + 1}, which all {settings.usable_blocks} usable KV "
-            "blocks hold",
+            f"at most {settings.longest_sequence + 1}, what the {settings.usable_blocks} usable KV blocks can hold",
             "Raise engine.num_gpu_blocks, cap the requests, or set `oversized: reject`.",
         )
     return None

@@ -15,9 +15,9 @@ from sim.policies import MODEL_ROUTERS, Decision, LoadView, ModelRouter, Request
 class Fractions:
     """Send each model its fraction of the requests, exactly: no count is ever off by one or more.
 
-    Low-discrepancy assignment: among the models that may take the next request without running ahead of their fraction,
-    the one whose next request is due soonest gets it (the earliest-deadline rule for quota apportionment: Tijdeman, "The
-    chairman assignment problem", Discrete Mathematics 32, 1980).
+    Low-discrepancy assignment: among the models that may take the next request without running ahead of their
+    fraction, the one whose next request is due soonest gets it (the earliest-deadline rule for quota apportionment:
+    Tijdeman, "The chairman assignment problem", Discrete Mathematics 32, 1980).
     """
 
     def __init__(self, fractions: Sequence[float]) -> None:

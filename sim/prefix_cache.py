@@ -35,9 +35,6 @@ class PrefixCache:
     """
 
     __slots__ = (
-        "block_size",
-        "free",
-        "total",
         "_by_key",
         "_holders",
         "_key_of",
@@ -46,6 +43,9 @@ class PrefixCache:
         "_running",
         "_stale",
         "_withdrawn",
+        "block_size",
+        "free",
+        "total",
     )
 
     tracks_identity = True
@@ -124,7 +124,7 @@ class PrefixCache:
                 request.block_ids.append(next(blocks))
 
     def register(self, request: Request, tokens: int) -> None:
-        """Record the hashes of the request's full blocks within its first ``tokens`` tokens, as far as others could hit."""
+        """Record the hashes of the full blocks within the first ``tokens`` tokens, as far as others could hit them."""
         full = min(tokens // self.block_size, self._shareable_blocks(request))
         if full > request.registered:
             self._register(request, full)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from sim.request import Request
-from sim.results import GAP_COLUMNS, SAMPLE_COLUMNS, Floats, Ints, RequestColumns, Status
+from sim.results import GAP_COLUMNS, SAMPLE_COLUMNS, Floats, RequestColumns, Status
 
 _FIELDS = (
     "row", "arrival_s", "model", "replica", "request_class", "prompt_tokens", "output_tokens", "generated_tokens",
@@ -122,17 +123,12 @@ class Recorder:
         """All requests, one row each in order of arrival."""
         table = np.frombuffer(self._rows).reshape(-1, _WIDTH) if self._rows else np.empty((0, _WIDTH))
         order = np.argsort(table[:, 0], kind="stable")
-        floats: dict[str, Floats] = {}
-        integers: dict[str, Ints] = {}
-        for position, name in enumerate(_FIELDS):
+        columns: dict[str, Any] = {}
+        for position, name in enumerate(_FIELDS[1:], start=1):
             column = table[order, position]
-            if name in _INTEGERS:
-                integers[name] = column.astype(np.int64)
-            elif name != "row":
-                floats[name] = column
+            columns[name] = column.astype(np.int64) if name in _INTEGERS else column
         return RequestColumns(
-            **floats,
-            **integers,
+            **columns,
             session=tuple(self._sessions) if self._sessions is not None else None,
             request_id=tuple(self._names) if self._names is not None else None,
         )

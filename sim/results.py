@@ -36,7 +36,7 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestColumns:
-    """One row per request, in order of arrival.  Times in seconds on the simulation clock, NaN where it never happened."""
+    """One row per request, in order of arrival.  Times in seconds on the simulation clock; NaN: it never happened."""
 
     arrival_s: Floats
     model: Ints

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from array import array
 from collections.abc import Iterator
+from typing import IO
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class RunLog:
         self.busy_s = 0.0
         """Total duration of all rows."""
         self._rows = array("d")
-        self._spilled: tempfile._TemporaryFileWrapper[bytes] | None = None
+        self._spilled: IO[bytes] | None = None
         # Start of a step during which the speed changed: its duration is no longer the law's.
         self._straddle_s: float | None = None
 
@@ -55,7 +56,7 @@ class RunLog:
         self.busy_s += end_s - start_s
         if len(self._rows) >= _SPILL_VALUES:
             if self._spilled is None:
-                self._spilled = tempfile.TemporaryFile(prefix="routerwise-steps-")
+                self._spilled = tempfile.TemporaryFile(prefix="routerwise-steps-")  # noqa: SIM115  (lives as long as the log)
             self._rows.tofile(self._spilled)
             self._rows = array("d")
 

@@ -78,13 +78,24 @@ class EngineSettings:
 
     @property
     def usable_blocks(self) -> int:
-        """KV blocks that requests can hold."""
-        return self.num_gpu_blocks - 1
+        """KV blocks that requests can hold; V1 keeps one as its null block."""
+        return self.num_gpu_blocks if self.scheduler == "vllm-v0" else self.num_gpu_blocks - 1
+
+    @property
+    def watermark_blocks(self) -> int:
+        """KV blocks kept free at admission."""
+        return int(self.watermark * self.num_gpu_blocks)
+
+    @property
+    def longest_sequence(self) -> int:
+        """Most tokens whose KV one request alone can hold and, once preempted, get back."""
+        kept_free = max(1, self.watermark_blocks) if self.scheduler == "vllm-v0" else 0
+        return (self.usable_blocks - kept_free) * self.block_size
 
     @property
     def safe_tokens(self) -> int:
         """A request of at most this many tokens, prompt and output together, always fits."""
-        return min(self.max_model_len, self.usable_blocks * self.block_size)
+        return min(self.max_model_len, self.longest_sequence)
 
     @property
     def seat_limit(self) -> int:

@@ -87,7 +87,7 @@ class Step:
         self.slowdown = slowdown
 
     def first_end_from(self, time_s: float, lowest: int, highest: int) -> int:
-        """Smallest number of steps in [lowest, highest] whose end is at or after ``time_s`` (``highest`` if none is)."""
+        """Smallest number of steps in [lowest, highest] that end at or after ``time_s``; ``highest`` if none does."""
         work_s = self.anchor_work_s + (time_s - self.anchor_clock_s) / self.slowdown
         growth_s = self.growth_s
         linear_s = self.first_s - growth_s / 2

@@ -23,10 +23,14 @@ from scenarios.summary_table import print_summary
 @click.option("--overwrite", is_flag=True, help="Replace an existing run directory.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, e.g. --set run.until_s=60.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of all random streams.")
-@click.option("--replications", type=click.IntRange(1, 10_000), help="Independent repetitions, for confidence intervals.")
+@click.option(
+    "--replications", type=click.IntRange(1, 10_000), help="Independent repetitions, for confidence intervals."
+)
 @click.option("--warmup", metavar="auto|SECONDS", help="What to leave out of the summary.")
 @click.option("--slo", metavar="LIMITS", help='Limits in ms as vllm bench spells them: "ttft:500 tpot:50 e2el:10000".')
-@click.option("--engine-mode", type=click.Choice(["macro", "reference"]), help="One event per run of steps, or per step.")
+@click.option(
+    "--engine-mode", type=click.Choice(["macro", "reference"]), help="One event per run of steps, or per step."
+)
 @click.option("--requests-format", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
 @click.option(
     "--vllm-bench-json", type=click.Path(path_type=Path, dir_okay=False), help="Also write vllm bench serve's JSON."

@@ -80,8 +80,12 @@ def stats(file: Path, as_json: bool, **reading: Any) -> None:
 
 @trace.command()
 @_reading
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the YAML here instead of printing it.")
-@click.option("--diurnal-points", type=click.IntRange(min=0), default=0, help="Also fit a rate profile of so many points.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the YAML here instead of printing it."
+)
+@click.option(
+    "--diurnal-points", type=click.IntRange(min=0), default=0, help="Also fit a rate profile of so many points."
+)
 def fit(file: Path, out: Path | None, diurnal_points: int, **reading: Any) -> None:
     """Fit arrival and length generators to the trace FILE.
 

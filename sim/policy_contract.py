@@ -1,0 +1,217 @@
+"""What every routing policy must keep to, as checks that a third party's tests can call.
+
+A policy gets a read-only view and returns a valid index with a reason.  It uses nothing but the view and the generator
+it was built with, so the same seed gives the same decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from latency_models.contract import ContractError
+from latency_models.errors import InputError, RouterwiseError
+from sim.policies import BalancerContext, BalancerFactory, Decision, RequestView, RouterContext, RouterFactory
+
+_CLASSES = (None, "chat", "code")
+_SESSIONS = (None, "session 1", "session 2")
+_CONTENTS = (
+    None,
+    (),
+    (("system", 32),),
+    (("system", 32), ("question 1", 7)),
+    (("system", 32), ("question 1", 7), ("out:0", 5)),
+)
+
+
+def check_model_router(
+    factory: RouterFactory,
+    options: Mapping[str, Any] | Callable[[tuple[str, ...]], Mapping[str, Any]] | None = None,
+    *,
+    most_models: int = 8,
+    requests: int = 200,
+    seed: int = 0,
+) -> None:
+    """Check a model router with 1 to ``most_models`` models over many views.
+
+    Parameters
+    ----------
+    factory : callable
+        What is registered in :data:`sim.policies.MODEL_ROUTERS`.
+    options : mapping, or callable from the models' names to a mapping, optional
+        The router's options.  Give a callable if they depend on the models.
+    most_models : int
+        Largest number of models to try.
+    requests : int
+        Requests to route in each trial.
+    seed : int
+        Seed of the views and of the router's generator.
+
+    Raises
+    ------
+    ContractError
+        Naming the rule and the request.
+    InputError
+        The options are not valid.
+    """
+    for count in range(1, most_models + 1):
+        models = tuple(f"model-{index}" for index in range(count))
+        chosen = options(models) if callable(options) else options or {}
+
+        def decisions(models: tuple[str, ...] = models, chosen: Mapping[str, Any] = chosen) -> Iterator[int]:
+            context = RouterContext(models=models, rng=np.random.default_rng(seed))
+            router = factory(context, chosen)
+            views = np.random.default_rng([seed, len(models)])
+            for row in range(requests):
+                request = _request(views, row, models[int(views.integers(len(models)))])
+                loads = tuple(_Load(views, int(views.integers(1, 5)), row) for _ in models)
+                yield _decide(lambda: router.route(request, loads), loads, request, len(models), "models")  # noqa: B023
+            _check_nameless(lambda: router.route(_request(views, requests, None), loads), len(models))
+
+        _check_repeatable(decisions, f"{count} models")
+
+
+def check_balancer(
+    factory: BalancerFactory,
+    options: Mapping[str, Any] | None = None,
+    *,
+    most_replicas: int = 8,
+    requests: int = 200,
+    seed: int = 0,
+) -> None:
+    """Check a replica balancer with 1 to ``most_replicas`` replicas over many views.
+
+    Parameters
+    ----------
+    factory : callable
+        What is registered in :data:`sim.policies.BALANCERS`.
+    options : mapping, optional
+        The balancer's options.
+    most_replicas : int
+        Largest number of replicas to try.
+    requests : int
+        Requests to place in each trial.
+    seed : int
+        Seed of the views and of the balancer's generator.
+
+    Raises
+    ------
+    ContractError
+        Naming the rule and the request.
+    InputError
+        The options are not valid.
+    """
+    for count in range(1, most_replicas + 1):
+
+        def decisions(count: int = count) -> Iterator[int]:
+            context = BalancerContext(replicas=count, rng=np.random.default_rng(seed))
+            balancer = factory(context, options or {})
+            views = np.random.default_rng([seed, count])
+            for row in range(requests):
+                request = _request(views, row, "model-0")
+                load = _Load(views, count, row)
+                yield _decide(lambda: balancer.choose(request, load), (load,), request, count, "replicas")  # noqa: B023
+
+        _check_repeatable(decisions, f"{count} replicas")
+
+
+class _Load:
+    """Loads of some replicas: idle, equal, stale or far apart; as a list (live) or as a tuple (seen a moment ago)."""
+
+    __slots__ = ("_kv_used", "_prompt_tokens", "_prompt_tokens_before", "_requests", "_requests_before")
+
+    def __init__(self, views: np.random.Generator, replicas: int, row: int) -> None:
+        # The same loads for four requests in a row, as a stale view shows them.
+        highest = (0, 1, 5, 1000)[row // 4 % 4]
+        kind = views if row % 4 == 0 else np.random.default_rng(row // 4)
+        requests: list[int] = kind.integers(0, highest + 1, size=replicas).tolist()
+        prompt_tokens = [count * 100 for count in requests]
+        live = row % 2 == 0
+        self._requests: Sequence[int] = requests if live else tuple(requests)
+        self._prompt_tokens: Sequence[int] = prompt_tokens if live else tuple(prompt_tokens)
+        self._requests_before = tuple(requests)
+        self._prompt_tokens_before = tuple(prompt_tokens)
+        self._kv_used = [min(count / 100, 1.0) for count in requests]
+
+    @property
+    def requests(self) -> Sequence[int]:
+        return self._requests
+
+    @property
+    def prompt_tokens(self) -> Sequence[int]:
+        return self._prompt_tokens
+
+    def kv_used(self, replica: int) -> float:
+        if not 0 <= replica < len(self._kv_used):
+            raise IndexError(f"kv_used({replica}) of {len(self._kv_used)} replicas")
+        return self._kv_used[replica]
+
+    def is_unchanged(self) -> bool:
+        same_requests = tuple(self._requests) == self._requests_before
+        return same_requests and tuple(self._prompt_tokens) == self._prompt_tokens_before
+
+
+def _request(views: np.random.Generator, row: int, model: str | None) -> RequestView:
+    return RequestView(
+        row=row,
+        now_s=row * 0.25,
+        prompt_tokens=int(views.integers(39, 5000)),
+        model=model,
+        request_class=_CLASSES[int(views.integers(len(_CLASSES)))],
+        session=_SESSIONS[int(views.integers(len(_SESSIONS)))],
+        priority=int(views.integers(3)),
+        content=_CONTENTS[int(views.integers(len(_CONTENTS)))],
+    )
+
+
+def _decide(
+    decide: Callable[[], Decision], loads: Sequence[_Load], request: RequestView, targets: int, kind: str
+) -> int:
+    """Ask for a decision and check it."""
+    try:
+        decision = decide()
+    except RouterwiseError:
+        raise
+    except Exception as error:
+        raise ContractError(
+            f"raised {error!r} for {request}; allowed: to use the fields of RequestView and LoadView, and only those"
+        ) from error
+    _check_decision(decision, request, targets, kind)
+    if not all(load.is_unchanged() for load in loads):
+        raise ContractError(f"changed the loads that it was shown with {request}; allowed: to read them")
+    return decision.target
+
+
+def _check_decision(decision: Decision, request: RequestView, targets: int, kind: str) -> None:
+    if not isinstance(decision, Decision):
+        raise ContractError(f"returned {decision!r} for {request}; allowed: a sim.policies.Decision")
+    target, reason = decision
+    if type(target) is not int or not 0 <= target < targets:
+        raise ContractError(
+            f"chose {target!r} of {targets} {kind} for {request}; allowed: an int from 0 to {targets - 1}"
+        )
+    if not isinstance(reason, str) or not reason.strip():
+        raise ContractError(f"gave the reason {reason!r} for {request}; allowed: a text that is not empty")
+
+
+def _check_nameless(decide: Callable[[], Decision], models: int) -> None:
+    """A request that names no model gets a valid decision, or an error that tells the user so."""
+    try:
+        decision = decide()
+    except InputError:
+        return
+    except Exception as error:
+        raise ContractError(f"raised {error!r} for a request without a model; allowed: InputError") from error
+    if not isinstance(decision, Decision) or not 0 <= decision.target < models:
+        raise ContractError(f"returned {decision!r} for a request without a model; allowed: a Decision or InputError")
+
+
+def _check_repeatable(decisions: Callable[[], Iterator[int]], trial: str) -> None:
+    first = list(decisions())
+    if list(decisions()) != first:
+        raise ContractError(
+            f"decides differently the second time with {trial}; allowed: the same decisions for the same seed and views. "
+            "Draw from context.rng only, and keep state in the policy object"
+        )
