@@ -10,6 +10,7 @@ import difflib
 import math
 import numbers
 from collections.abc import Iterable
+from typing import Any
 
 
 class RouterwiseError(Exception):
@@ -50,7 +51,7 @@ def unknown_name(kind: str, name: str, choices: Iterable[str]) -> InputError:
     return InputError(f"unknown {kind} {name!r}{hint} (choices: {', '.join(known) or 'none'})")
 
 
-def check_finite(field: str, value: object, *, minimum: float = 0.0, exclusive: bool = False) -> float:
+def check_finite(field: str, value: Any, *, minimum: float = 0.0, exclusive: bool = False) -> float:
     """Return ``value`` as a float if it is finite and not below ``minimum``; raise :class:`InputError` otherwise."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or (value <= minimum if exclusive else value < minimum):
@@ -58,7 +59,7 @@ def check_finite(field: str, value: object, *, minimum: float = 0.0, exclusive: 
     return float(value)
 
 
-def check_count(field: str, value: object, *, minimum: int = 1) -> int:
+def check_count(field: str, value: Any, *, minimum: int = 1) -> int:
     """Return ``value`` if it is an integer of at least ``minimum``; raise :class:`InputError` otherwise."""
     whole = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
     if not whole or int(value) != value or value < minimum:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from latency_models.errors import InputError, invalid, unknown_name
 from scenarios.schema import Scenario
+from scenarios.schema_errors import describe
 
 LIBRARY = Path(str(files("scenarios") / "library"))
 """Folder of the scenarios that come with the package."""
@@ -29,7 +29,11 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
         key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        if not isinstance(key, Hashable):
+            raise yaml.constructor.ConstructorError(None, None, f"{key!r} cannot be a key", key_node.start_mark)
         if key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is there twice", key_node.start_mark)
         seen.add(key)
@@ -42,6 +46,11 @@ _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
 def library_names() -> list[str]:
     """Names of the scenarios that come with the package."""
     return sorted(path.stem for path in LIBRARY.glob("*.yaml"))
+
+
+def library_description(name: str) -> str:
+    """What a library scenario shows, on one line; its traces need not be there."""
+    return " ".join(str(_read_yaml(LIBRARY / f"{name}.yaml").get("description", "")).split())
 
 
 def find_scenario(name: str, base_dir: Path = Path()) -> Path:
@@ -87,7 +96,7 @@ def load_scenario(name: str, overrides: Sequence[str] = ()) -> Scenario:
     try:
         return Scenario.model_validate(values)
     except ValidationError as error:
-        raise InputError(describe(error, str(path))) from None
+        raise InputError(describe(error, Scenario, values, str(path))) from None
 
 
 def dump_scenario(scenario: Scenario) -> str:
@@ -190,71 +199,3 @@ def _list_index(place: list[Any], part: str, override: str) -> int:
     if not part.isdigit() or int(part) >= len(place):
         raise invalid("--set", override, f"an index from 0 to {len(place) - 1} in place of {part!r}")
     return int(part)
-
-
-def describe(error: ValidationError, where: str) -> str:
-    """One line for all faults that pydantic found: the key, what it was, what is allowed; unknown keys get a suggestion."""
-    faults: list[str] = []
-    for fault in error.errors(include_url=False):
-        location = [str(part) for part in fault["loc"]]
-        key = ".".join(part for part in location if not _is_branch(part))
-        if fault["type"] == "extra_forbidden":
-            known = _known_keys(Scenario, location[:-1])
-            nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-            hint = (
-                f"; did you mean {nearest[0]!r}?" if nearest else (f" (allowed: {', '.join(known)})" if known else "")
-            )
-            faults.append(f"unknown key {key!r}{hint}")
-            continue
-        message = fault["msg"].removeprefix("Value error, ")
-        shown = fault.get("input")
-        value = f" is {shown!r}" if isinstance(shown, str | int | float | bool) or shown is None else ""
-        faults.append(f"{key or 'scenario'}{value}: {message}" if fault["type"] != "missing" else f"{key} is missing")
-    unique = list(dict.fromkeys(faults))
-    more = f" (and {len(unique) - 5} more)" if len(unique) > 5 else ""
-    return f"{where}: {'; '.join(unique[:5])}{more}"
-
-
-def _is_branch(part: str) -> bool:
-    """Whether a part of pydantic's location names a branch of a union, not a key of the file."""
-    return bool(re.search(r"[\[\(\s]|^(int|str|float|PolicySection|BalancerSection|constrained-\w+)$", part))
-
-
-def _known_keys(model: type[BaseModel], location: Sequence[str]) -> list[str]:
-    """Keys of the section at a location, as far as the schema's models are nested plainly."""
-    schema = model.model_json_schema()
-    definitions = schema.get("$defs", {})
-    nodes = [schema]
-    for part in location:
-        nodes = [child for node in nodes for child in _children(node, part, definitions)]
-    return sorted({key for node in nodes for key in _spread(node, definitions, "properties")})
-
-
-def _children(node: Mapping[str, Any], part: str, definitions: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = []
-    for option in _options(node, definitions):
-        properties = option.get("properties", {})
-        if part in properties:
-            found.append(properties[part])
-        elif isinstance(option.get("additionalProperties"), dict):
-            found.append(option["additionalProperties"])
-        elif part.isdigit() and isinstance(option.get("items"), dict):
-            found.append(option["items"])
-    # A branch of a union stands in the location without being a key.
-    tagged = [
-        option
-        for option in _options(node, definitions)
-        if option.get("properties", {}).get("kind", {}).get("const") == part or option.get("title") == part
-    ]
-    return found or tagged or ([node] if _is_branch(part) else [])
-
-
-def _options(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    if "$ref" in node:
-        return _options(definitions[node["$ref"].rsplit("/", 1)[1]], definitions)
-    branches = [*node.get("anyOf", ()), *node.get("oneOf", ()), *node.get("allOf", ())]
-    return [option for branch in branches for option in _options(branch, definitions)] if branches else [node]
-
-
-def _spread(node: Mapping[str, Any], definitions: Mapping[str, Any], field: str) -> list[str]:
-    return [key for option in _options(node, definitions) for key in option.get(field, {})]

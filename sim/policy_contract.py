@@ -7,6 +7,7 @@ it was built with, so the same seed gives the same decisions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,14 +62,14 @@ def check_model_router(
         chosen = options(models) if callable(options) else options or {}
 
         def decisions(models: tuple[str, ...] = models, chosen: Mapping[str, Any] = chosen) -> Iterator[int]:
-            context = RouterContext(models=models, rng=np.random.default_rng(seed))
-            router = factory(context, chosen)
-            views = np.random.default_rng([seed, len(models)])
+            router = factory(RouterContext(models=models, rng=np.random.default_rng(seed)), chosen)
+            draws = np.random.default_rng([seed, len(models)])
             for row in range(requests):
-                request = _request(views, row, models[int(views.integers(len(models)))])
-                loads = tuple(_Load(views, int(views.integers(1, 5)), row) for _ in models)
-                yield _decide(lambda: router.route(request, loads), loads, request, len(models), "models")  # noqa: B023
-            _check_nameless(lambda: router.route(_request(views, requests, None), loads), len(models))
+                request = _request(draws, row, models[int(draws.integers(len(models)))])
+                loads = _loads(len(models), row)
+                yield _decide(partial(router.route, request, loads), loads, request, len(models))
+            nameless = _request(draws, requests, None)
+            _check_nameless(partial(router.route, nameless, _loads(len(models), requests)), len(models))
 
         _check_repeatable(decisions, f"{count} models")
 
@@ -106,13 +107,12 @@ def check_balancer(
     for count in range(1, most_replicas + 1):
 
         def decisions(count: int = count) -> Iterator[int]:
-            context = BalancerContext(replicas=count, rng=np.random.default_rng(seed))
-            balancer = factory(context, options or {})
-            views = np.random.default_rng([seed, count])
+            balancer = factory(BalancerContext(replicas=count, rng=np.random.default_rng(seed)), options or {})
+            draws = np.random.default_rng([seed, count])
             for row in range(requests):
-                request = _request(views, row, "model-0")
-                load = _Load(views, count, row)
-                yield _decide(lambda: balancer.choose(request, load), (load,), request, count, "replicas")  # noqa: B023
+                request = _request(draws, row, "model-0")
+                load = _Load(count, row)
+                yield _decide(partial(balancer.choose, request, load), (load,), request, count)
 
         _check_repeatable(decisions, f"{count} replicas")
 
@@ -122,11 +122,11 @@ class _Load:
 
     __slots__ = ("_kv_used", "_prompt_tokens", "_prompt_tokens_before", "_requests", "_requests_before")
 
-    def __init__(self, views: np.random.Generator, replicas: int, row: int) -> None:
-        # The same loads for four requests in a row, as a stale view shows them.
-        highest = (0, 1, 5, 1000)[row // 4 % 4]
-        kind = views if row % 4 == 0 else np.random.default_rng(row // 4)
-        requests: list[int] = kind.integers(0, highest + 1, size=replicas).tolist()
+    def __init__(self, replicas: int, row: int) -> None:
+        # A stale view shows the same loads to several requests.
+        period = row // 4
+        highest = (0, 1, 5, 1000)[period % 4]
+        requests: list[int] = np.random.default_rng([replicas, period]).integers(highest + 1, size=replicas).tolist()
         prompt_tokens = [count * 100 for count in requests]
         live = row % 2 == 0
         self._requests: Sequence[int] = requests if live else tuple(requests)
@@ -153,22 +153,24 @@ class _Load:
         return same_requests and tuple(self._prompt_tokens) == self._prompt_tokens_before
 
 
-def _request(views: np.random.Generator, row: int, model: str | None) -> RequestView:
+def _loads(models: int, row: int) -> tuple[_Load, ...]:
+    return tuple(_Load(1 + model % 4, row) for model in range(models))
+
+
+def _request(draws: np.random.Generator, row: int, model: str | None) -> RequestView:
     return RequestView(
         row=row,
         now_s=row * 0.25,
-        prompt_tokens=int(views.integers(39, 5000)),
+        prompt_tokens=int(draws.integers(39, 5000)),
         model=model,
-        request_class=_CLASSES[int(views.integers(len(_CLASSES)))],
-        session=_SESSIONS[int(views.integers(len(_SESSIONS)))],
-        priority=int(views.integers(3)),
-        content=_CONTENTS[int(views.integers(len(_CONTENTS)))],
+        request_class=_CLASSES[int(draws.integers(len(_CLASSES)))],
+        session=_SESSIONS[int(draws.integers(len(_SESSIONS)))],
+        priority=int(draws.integers(3)),
+        content=_CONTENTS[int(draws.integers(len(_CONTENTS)))],
     )
 
 
-def _decide(
-    decide: Callable[[], Decision], loads: Sequence[_Load], request: RequestView, targets: int, kind: str
-) -> int:
+def _decide(decide: Callable[[], Decision], loads: Sequence[_Load], request: RequestView, targets: int) -> int:
     """Ask for a decision and check it."""
     try:
         decision = decide()
@@ -178,20 +180,18 @@ def _decide(
         raise ContractError(
             f"raised {error!r} for {request}; allowed: to use the fields of RequestView and LoadView, and only those"
         ) from error
-    _check_decision(decision, request, targets, kind)
+    _check_decision(decision, request, targets)
     if not all(load.is_unchanged() for load in loads):
         raise ContractError(f"changed the loads that it was shown with {request}; allowed: to read them")
     return decision.target
 
 
-def _check_decision(decision: Decision, request: RequestView, targets: int, kind: str) -> None:
+def _check_decision(decision: Decision, request: RequestView, targets: int) -> None:
     if not isinstance(decision, Decision):
         raise ContractError(f"returned {decision!r} for {request}; allowed: a sim.policies.Decision")
     target, reason = decision
     if type(target) is not int or not 0 <= target < targets:
-        raise ContractError(
-            f"chose {target!r} of {targets} {kind} for {request}; allowed: an int from 0 to {targets - 1}"
-        )
+        raise ContractError(f"chose {target!r} for {request}; allowed: an int from 0 to {targets - 1}")
     if not isinstance(reason, str) or not reason.strip():
         raise ContractError(f"gave the reason {reason!r} for {request}; allowed: a text that is not empty")
 
@@ -212,6 +212,6 @@ def _check_repeatable(decisions: Callable[[], Iterator[int]], trial: str) -> Non
     first = list(decisions())
     if list(decisions()) != first:
         raise ContractError(
-            f"decides differently the second time with {trial}; allowed: the same decisions for the same seed and views. "
-            "Draw from context.rng only, and keep state in the policy object"
+            f"decides differently the second time with {trial}; allowed: the same decisions for the same seed and "
+            "views. Draw from context.rng only, and keep state in the policy object"
         )

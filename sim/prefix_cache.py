@@ -140,20 +140,17 @@ class PrefixCache:
         if full > request.registered:
             self._register(request, full)
         holders = self._holders
-        queue = self._queue
-        freed = 0
-        front: list[int] = []
-        for index in range(len(blocks) - 1, -1, -1):
-            block = blocks[index]
-            holders[block] -= 1
-            if not holders[block]:
-                freed += 1
-                if index < hashed:
-                    queue.append(block)
-                else:
-                    front.append(block)
-        queue.extendleft(reversed(front))
-        self.free += freed
+        freed: list[int] = []
+        for block in reversed(blocks):
+            left = holders[block] - 1
+            holders[block] = left
+            if not left:
+                freed.append(block)
+        # Blocks without a hash are private, so all of them are free now, and they come first.
+        unhashed = len(blocks) - hashed
+        self._queue.extend(freed[unhashed:])
+        self._queue.extendleft(reversed(freed[:unhashed]))
+        self.free += len(freed)
         request.block_ids = []
         request.held = 0
         request.registered = 0
@@ -171,52 +168,48 @@ class PrefixCache:
         return order
 
     def _pop(self, count: int) -> list[int]:
+        """Take blocks from the front of the free queue and forget their hashes."""
         self.free -= count
-        queue = self._queue
+        popleft = self._queue.popleft
+        if self._withdrawn:
+            taken: list[int] = []
+            while len(taken) < count:
+                block = popleft()
+                if self._stale[block]:
+                    self._stale[block] -= 1
+                    self._withdrawn -= 1
+                else:
+                    taken.append(block)
+        else:
+            taken = [popleft() for _ in range(count)]
         key_of = self._key_of
         holders = self._holders
-        taken: list[int] = []
-        while len(taken) < count:
-            block = queue.popleft()
-            if self._withdrawn and self._stale[block]:
-                self._stale[block] -= 1
-                self._withdrawn -= 1
-                continue
-            if key_of[block]:
-                self._forget(block)
+        by_key = self._by_key
+        for block in taken:
             holders[block] = 1
-            taken.append(block)
+            key = key_of[block]
+            if key:
+                key_of[block] = _NO_KEY
+                known = by_key.pop(key)
+                if not isinstance(known, int):
+                    known.remove(block)
+                    by_key[key] = known if len(known) > 1 else known[0]
         return taken
 
-    def _forget(self, block: int) -> None:
-        key = self._key_of[block]
-        self._key_of[block] = _NO_KEY
-        known = self._by_key[key]
-        if isinstance(known, int):
-            del self._by_key[key]
-        else:
-            known.remove(block)
-            if len(known) == 1:
-                self._by_key[key] = known[0]
-
     def _register(self, request: Request, full: int) -> None:
+        """Record the hashes of the blocks up to ``full`` that have none yet."""
         by_key = self._by_key
         key_of = self._key_of
-        blocks = request.block_ids
+        done = request.registered
         keys = self._keys(request, full)
-        for index in range(request.registered, full):
-            block = blocks[index]
-            key = keys[index]
-            if key_of[block]:
-                continue
+        for block, key in zip(request.block_ids[done:full], keys[done:full], strict=True):
             key_of[block] = key
-            known = by_key.get(key)
-            if known is None:
-                by_key[key] = block
-            elif isinstance(known, int):
-                by_key[key] = [known, block]
-            else:
-                known.append(block)
+            known = by_key.setdefault(key, block)
+            if known is not block:
+                if isinstance(known, int):
+                    by_key[key] = [known, block]
+                else:
+                    known.append(block)
         request.registered = full
 
     def _shareable_blocks(self, request: Request) -> int:
@@ -237,33 +230,30 @@ class PrefixCache:
         if len(keys) >= count:
             return keys
         keys.clear()
-        segments = _all_segments(request)
+        count = max(count, self._shareable_blocks(request))
         block_size = self.block_size
         parent = 0
-        index = offset = 0
-        name, length = segments[0]
-        for _ in range(count):
-            while offset == length:
-                index += 1
-                offset = 0
-                name, length = segments[index]
-            if length - offset >= block_size:
-                parent = hash((parent, name, offset)) or 1
-                offset += block_size
-            else:
-                pieces: list[tuple[str, int, int]] = []
+        # Tokens of a block that began in the segments before.
+        pieces: list[tuple[str, int, int]] = []
+        missing = block_size
+        for name, length in _all_segments(request):
+            offset = 0
+            if pieces and length >= missing:
+                parent = hash((parent, *pieces, (name, 0, missing))) or 1
+                keys.append(parent)
+                pieces = []
+                offset = missing
                 missing = block_size
-                while missing:
-                    part = min(missing, length - offset)
-                    pieces.append((name, offset, part))
-                    offset += part
-                    missing -= part
-                    if missing:
-                        index += 1
-                        offset = 0
-                        name, length = segments[index]
-                parent = hash((parent, *pieces)) or 1
-            keys.append(parent)
+            whole = 0 if pieces else min((length - offset) // block_size, count - len(keys))
+            for start in range(offset, offset + whole * block_size, block_size):
+                parent = hash((parent, name, start)) or 1
+                keys.append(parent)
+            offset += whole * block_size
+            if len(keys) >= count:
+                break
+            if offset < length:
+                pieces.append((name, offset, length - offset))
+                missing -= length - offset
         return keys
 
 

@@ -30,8 +30,6 @@ class Status(IntEnum):
     """The client cancelled it."""
     UNFINISHED = 4
     """Still in the system when the simulation ended."""
-    FAILED = 5
-    """Lost with its replica."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

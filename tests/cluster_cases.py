@@ -55,8 +55,7 @@ def traffic(requests: tuple[RequestSpec, ...] | list[RequestSpec], chunk: int = 
     """The requests as open-loop traffic in chunks of a few."""
     rows = list(requests)
     return OpenTraffic(
-        RequestChunk(*map(list, zip(*rows[start : start + chunk], strict=True)))
-        for start in range(0, len(rows), chunk)
+        RequestChunk(*map(list, zip(*rows[start : start + chunk], strict=True))) for start in range(0, len(rows), chunk)
     )
 
 
@@ -73,9 +72,7 @@ def cluster_of(*models: ModelSpec, **options: object) -> ClusterSpec:
     first = 0
     placed = []
     for model in models:
-        replicas = tuple(
-            replace(replica, gpus=(first + number,)) for number, replica in enumerate(model.replicas)
-        )
+        replicas = tuple(replace(replica, gpus=(first + number,)) for number, replica in enumerate(model.replicas))
         placed.append(replace(model, replicas=replicas))
         first += len(replicas)
     return ClusterSpec(gpus=first, models=tuple(placed), **{"router": PolicySpec(kind="round-robin"), **options})  # type: ignore[arg-type]
@@ -150,9 +147,7 @@ def workloads(
     return tuple(requests)
 
 
-def _content(
-    draw: st.DrawFn, earlier: list[RequestSpec], private: int
-) -> tuple[tuple[tuple[str, int], ...], int]:
+def _content(draw: st.DrawFn, earlier: list[RequestSpec], private: int) -> tuple[tuple[tuple[str, int], ...], int]:
     """Named content, and the length of a prompt that begins with it."""
     segments: list[tuple[str, int]] = []
     turns = [request for request in earlier if request.content is not None]

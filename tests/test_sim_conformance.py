@@ -8,7 +8,7 @@ from sim.clock import ARRIVAL, Clock
 from sim.engine import Engine
 from sim.engine_trace import REQUEST_FIELDS, STEP_FIELDS, replay
 from sim.request import Request
-from sim.scheduler import Scheduler
+from sim.scheduler_base import Scheduler
 
 BOTH_MODES = pytest.mark.parametrize("mode", ["macro", "reference"])
 

@@ -177,7 +177,12 @@ def busy_requests():
     count = 80
     return [
         RequestSpec(
-            float(arrival_s), int(prompt), int(output), f"r{row}", content=((f"system {row % 3}", 8),), session=f"{row % 5}"
+            float(arrival_s),
+            int(prompt),
+            int(output),
+            f"r{row}",
+            content=((f"system {row % 3}", 8),),
+            session=f"{row % 5}",
         )
         for row, arrival_s, prompt, output in zip(
             range(count),
@@ -198,11 +203,11 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not():
 
 
 def test_global_random_state_is_neither_read_nor_touched():
-    np.random.seed(1)  # noqa: NPY002
-    before = np.random.get_state()[1].tobytes()  # noqa: NPY002
+    np.random.seed(1)
+    before = np.random.get_state()[1].tobytes()
     first = fingerprint(simulate(busy_cluster(), traffic(busy_requests()), RunSpec()))
-    assert np.random.get_state()[1].tobytes() == before  # noqa: NPY002
-    np.random.seed(2)  # noqa: NPY002
+    assert np.random.get_state()[1].tobytes() == before
+    np.random.seed(2)
     assert fingerprint(simulate(busy_cluster(), traffic(busy_requests()), RunSpec())) == first
 
 
@@ -286,9 +291,7 @@ def test_policies_see_requests_and_loads_but_no_answer_length(monkeypatch):
     spy = Spy()
     monkeypatch.setitem(MODEL_ROUTERS._built_in, "spy", lambda context, options: spy)
     monkeypatch.setitem(BALANCER_REGISTRY._built_in, "spy", lambda context, options: spy)
-    cluster = cluster_of(
-        one_replica(step_time=GROWING, balancer=PolicySpec(kind="spy")), router=PolicySpec(kind="spy")
-    )
+    cluster = cluster_of(one_replica(step_time=GROWING, balancer=PolicySpec(kind="spy")), router=PolicySpec(kind="spy"))
     lengths = (7001, 7002, 7003)
     requests = [
         RequestSpec(float(row), 10 + row, length, f"r{row}", session="s", priority=row, request_class="chat")

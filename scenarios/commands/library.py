@@ -6,7 +6,7 @@ import json
 
 import click
 
-from scenarios.scenario_files import library_names, load_scenario
+from scenarios.scenario_files import library_description, library_names
 from scenarios.schema import Scenario
 
 
@@ -14,7 +14,7 @@ from scenarios.schema import Scenario
 def scenarios() -> None:
     """List the scenarios that come with routerwise, with what they show."""
     for name in library_names():
-        click.echo(f"{name:28} {' '.join(load_scenario(name).description.split())}")
+        click.echo(f"{name:28} {library_description(name)}")
 
 
 @click.command()

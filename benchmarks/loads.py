@@ -1,0 +1,182 @@
+"""What the benchmarks simulate: one kind of engine, and loads for it.
+
+The engine's law is that of a small model on one GPU; its coefficients are round numbers, not a measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.figures import NO_TARGET, Target
+from latency_models.errors import InputError
+from latency_models.linear import LinearStepTime
+from scenarios.scenario_files import load_scenario
+from scenarios.workload_config import (
+    SyntheticWorkload,
+    WorkloadConfig,
+    build_traffic,
+    parse_workload,
+    shares_content,
+)
+from sim.cluster import simulate
+from sim.cluster_spec import ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec
+from sim.random_streams import seed_sequence
+from sim.results import SimulationResult
+from sim.settings import EngineSettings
+from sim.workload import OpenTraffic, RequestChunk, Traffic
+
+STEP_TIME = LinearStepTime(base_s=0.006, per_token_s=22e-6, per_sequence_s=20e-6, per_context_token_s=10e-9)
+
+CHAT_CAPACITY_PER_S = 20.48
+"""Chat requests that one replica completes per second when it never runs out of them (256 seats, KV to spare)."""
+CHAT_RATE_PER_S = 19.4
+"""95 % of :data:`CHAT_CAPACITY_PER_S`: near the rate at which the queue grows."""
+KV_CAPACITY_PER_S = 15.93
+"""The same with 8,000 KV blocks, where preemptions redo a part of the work."""
+KV_RATE_PER_S = 15.7
+"""Just below :data:`KV_CAPACITY_PER_S`: about one request in five is preempted."""
+CAPACITY_BY_OUTPUT_PER_S = {64: 62.96, 512: CHAT_CAPACITY_PER_S, 4096: 2.468}
+"""Capacity by mean output tokens, prompts as in chat, 80,000 KV blocks."""
+
+Mode = Literal["macro", "reference"]
+
+
+def cluster(replicas: int = 1, **settings: Any) -> ClusterSpec:
+    """A cluster of equal replicas of one model; ``settings`` are those of the engine."""
+    engine = EngineSettings(**{"num_gpu_blocks": 20_000, **settings})
+    return ClusterSpec(
+        gpus=replicas,
+        models=(
+            ModelSpec(
+                name="model",
+                step_time=STEP_TIME,
+                replicas=tuple(ReplicaSpec(gpus=(index,), settings=engine) for index in range(replicas)),
+                balancer=PolicySpec(kind="least-requests"),
+            ),
+        ),
+        router=PolicySpec(kind="round-robin"),
+    )
+
+
+def chat_section(requests: int, rate_per_s: float = CHAT_RATE_PER_S, output_tokens: int = 512) -> dict[str, Any]:
+    """The ``workload:`` section of chat: Poisson arrivals, prompts of 512 +- 256 tokens, answers likewise."""
+    return {
+        "kind": "synthetic",
+        "arrivals": {"kind": "poisson", "rate_per_s": rate_per_s},
+        "lengths": {
+            "prompt": {"kind": "normal", "mean": 512, "std": 256},
+            "output": {"kind": "normal", "mean": output_tokens, "std": output_tokens / 2},
+        },
+        "requests": requests,
+    }
+
+
+def _chat(requests: int) -> WorkloadConfig:
+    return parse_workload(chat_section(requests))
+
+
+def _light(requests: int) -> WorkloadConfig:
+    return parse_workload(chat_section(requests, rate_per_s=0.2))
+
+
+def _many_replicas(requests: int) -> WorkloadConfig:
+    return parse_workload(chat_section(requests, rate_per_s=64 * CHAT_RATE_PER_S))
+
+
+def _kv_pressure(requests: int) -> WorkloadConfig:
+    return parse_workload(chat_section(requests, rate_per_s=KV_RATE_PER_S))
+
+
+def _code_burst(requests: int) -> WorkloadConfig:
+    """The arrivals and lengths of the demo scenario, which were fitted to Azure's code trace."""
+    workload = load_scenario("demo").workload
+    if not isinstance(workload, SyntheticWorkload):
+        raise InputError("the demo scenario's workload is not synthetic any more, so the code burst has no source")
+    return SyntheticWorkload(
+        kind="synthetic", arrivals=workload.arrivals, lengths=workload.lengths, requests=requests
+    )
+
+
+def _conversations(requests: int) -> WorkloadConfig:
+    """Conversations of four turns on average behind ten system prompts; the last ones may pass ``requests``."""
+    return parse_workload(
+        {
+            "kind": "sessions",
+            "arrivals": {"kind": "poisson", "rate_per_s": 2.5},
+            "turns": {"kind": "geometric", "mean": 4},
+            "lengths": {
+                "prompt": {"kind": "normal", "mean": 128, "std": 64},
+                "output": {"kind": "normal", "mean": 256, "std": 128},
+            },
+            "think_time_s": {"kind": "exponential", "mean_s": 10},
+            "system_prompt": {"prefixes": 10, "tokens": 512},
+            "max_prompt_tokens": 7000,
+            "sessions": max(1, requests // 4),
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """A cluster and the traffic for it."""
+
+    name: str
+    workload: Callable[[int], WorkloadConfig]
+    """The workload with about so many requests."""
+    target: Target = NO_TARGET
+    requests: int = 20_000
+    replicas: int = 1
+    settings: dict[str, Any] = field(default_factory=dict)
+    open_loop: bool = True
+
+    def config(self, requests: int | None = None) -> WorkloadConfig:
+        """The workload section."""
+        return self.workload(self.requests if requests is None else requests)
+
+    def run(self, traffic: Traffic, config: WorkloadConfig, mode: Mode = "macro") -> SimulationResult:
+        """Simulate it."""
+        run = RunSpec(seed=1, mode=mode, shared_content=shares_content(config))
+        return simulate(cluster(self.replicas, **self.settings), traffic, run)
+
+
+def streamed(config: WorkloadConfig) -> Traffic:
+    """Traffic that is generated while the simulation runs."""
+    return build_traffic(config, seed_sequence(1, 0, "workload"), Path())
+
+
+def generated(config: WorkloadConfig) -> list[RequestChunk]:
+    """All chunks of open-loop traffic, generated beforehand."""
+    return list(streamed(config).chunks())
+
+
+def replayed(chunks: list[RequestChunk]) -> Traffic:
+    """Traffic from chunks that exist already."""
+    return OpenTraffic(chunks)
+
+
+CHAT_TARGET = Target(at_most=40, aim=15)
+OTHER_TARGET = Target(at_most=120, aim=40)
+
+LOADS = (
+    Load(name="chat", workload=_chat, target=CHAT_TARGET),
+    Load(name="chat, asynchronous", workload=_chat, target=CHAT_TARGET, settings={"async_scheduling": True}),
+    Load(name="light load", workload=_light, target=OTHER_TARGET),
+    Load(name="code burst", workload=_code_burst, target=OTHER_TARGET),
+    Load(name="64 replicas, least requests", workload=_many_replicas, target=OTHER_TARGET, replicas=64),
+    Load(name="conversations, shared prefixes", workload=_conversations, target=OTHER_TARGET, open_loop=False),
+    Load(name="KV pressure, preemptions", workload=_kv_pressure, settings={"num_gpu_blocks": 8000}),
+)
+
+
+def long_output_load(output_tokens: int, utilisation: float, requests: int) -> Load:
+    """Chat with answers of ``output_tokens`` on average, at a share of the replica's capacity for them."""
+    rate_per_s = utilisation * CAPACITY_BY_OUTPUT_PER_S[output_tokens]
+    return Load(
+        name=f"{output_tokens:,} output tokens",
+        workload=lambda requests: parse_workload(chat_section(requests, rate_per_s, output_tokens)),
+        requests=requests,
+        settings={"num_gpu_blocks": 80_000, "max_model_len": 32_768},
+    )

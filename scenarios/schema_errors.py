@@ -1,0 +1,149 @@
+"""Faults that pydantic finds, worded as ours: the key as the user wrote it, its value, what is allowed, the nearest name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+
+_MOST_FAULTS = 5
+_MISSING = ("missing", "missing_argument")
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+_OTHER_BRANCH = ("int_type", "string_type", "tuple_type", "too_short")
+"""What the other branches of a union say of a value that one branch has looked into."""
+
+
+class _Fault(NamedTuple):
+    key: str
+    type: str
+    problem: str
+    """Key and value, or the whole line."""
+    allowed: str
+
+
+def describe(error: ValidationError, model: type[BaseModel], values: Mapping[str, Any], where: str) -> str:
+    """One line for all faults.
+
+    Parameters
+    ----------
+    error : pydantic.ValidationError
+        What pydantic found.
+    model : type of pydantic.BaseModel
+        Schema that the values were held against.
+    values : mapping
+        The values.
+    where : str
+        Name of the file that they come from.
+    """
+    schema = model.model_json_schema()
+    faults = [_fault(dict(found), schema, values) for found in error.errors(include_url=False)]
+    lines: dict[str, list[str]] = {}
+    for fault in faults:
+        looked_into = any(other.key.startswith(f"{fault.key}.") for other in faults)
+        if not (looked_into and fault.type in _OTHER_BRANCH):
+            lines.setdefault(fault.problem, []).append(fault.allowed)
+    texts = [
+        problem + (f"; allowed: {' or '.join(dict.fromkeys(allowed))}" if any(allowed) else "")
+        for problem, allowed in lines.items()
+    ]
+    more = f" (and {len(texts) - _MOST_FAULTS} more)" if len(texts) > _MOST_FAULTS else ""
+    return f"{where}: {'; '.join(texts[:_MOST_FAULTS])}{more}"
+
+
+def _fault(found: Mapping[str, Any], schema: Mapping[str, Any], values: Mapping[str, Any]) -> _Fault:
+    kind: str = found["type"]
+    location = [str(part) for part in found["loc"]]
+    key = _key(location, values, last_is_key=kind in _MISSING)
+    if kind in _MISSING:
+        return _Fault(key, kind, f"{key} is missing", "")
+    if kind in _UNKNOWN_KEY:
+        known = _known_keys(schema, location[:-1])
+        return _Fault(key, kind, f"unknown key {key!r}{_hint(location[-1], known)}", "")
+    context = found.get("ctx", {})
+    if kind == "union_tag_invalid":
+        choices = [name.strip().strip("'") for name in str(context["expected_tags"]).split(",")]
+        return _Fault(key, kind, f"{key}.kind is {context['tag']!r}{_hint(context['tag'], choices)}", "")
+    if kind == "union_tag_not_found":
+        return _Fault(key, kind, f"{key}.kind is missing", "")
+    message = str(found["msg"])
+    if kind == "value_error":
+        return _Fault(key, kind, f"{key}: {message.removeprefix('Value error, ')}" if key else message[13:], "")
+    shown = found.get("input")
+    value = f" is {shown!r}" if shown is None or isinstance(shown, str | int | float) else " is wrong"
+    if isinstance(shown, list | tuple | dict) and not shown:
+        value = " is empty"
+    nearest = difflib.get_close_matches(shown, _quoted(message), n=1, cutoff=0.5) if isinstance(shown, str) else []
+    suggestion = f" (did you mean {nearest[0]!r}?)" if kind == "literal_error" and nearest else ""
+    return _Fault(key, kind, f"{key}{value}", _allowed(message) + suggestion)
+
+
+def _allowed(message: str) -> str:
+    """Pydantic's sentence as what may stand there."""
+    for plain in ("a valid dictionary", "a valid mapping"):
+        if plain in message:
+            return "a section of keys and values"
+    text = message.removeprefix("Input should be ").split(", ")[0].replace("valid tuple", "list")
+    return text[0].lower() + text[1:] if text.startswith(("Tuple", "Dictionary", "String")) else text
+
+
+def _quoted(message: str) -> list[str]:
+    return message.split("'")[1::2]
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if nearest:
+        return f"; did you mean {nearest[0]!r}?"
+    return f"; allowed: {', '.join(known)}" if known else ""
+
+
+def _key(location: Sequence[str], values: Any, *, last_is_key: bool) -> str:
+    """The dotted key, without the parts of pydantic's location that name a branch of a union."""
+    parts: list[str] = []
+    for number, part in enumerate(location):
+        if isinstance(values, Mapping) and part in values:
+            values = values[part]
+        elif isinstance(values, list | tuple) and part.isdigit() and int(part) < len(values):
+            values = values[int(part)]
+        elif not (last_is_key and number == len(location) - 1):
+            continue
+        parts.append(part)
+    return ".".join(parts)
+
+
+def _known_keys(schema: Mapping[str, Any], location: Sequence[str]) -> list[str]:
+    """Keys of the section at a location of pydantic's."""
+    definitions = schema.get("$defs", {})
+    nodes = [schema]
+    for part in location:
+        nodes = [child for node in nodes for child in _children(node, part, definitions)]
+    return sorted({key for node in nodes for option in _options(node, definitions) for key in option.get("properties", {})})
+
+
+def _children(node: Mapping[str, Any], part: str, definitions: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    options = _options(node, definitions)
+    found: list[Mapping[str, Any]] = []
+    for option in options:
+        properties = option.get("properties", {})
+        if part in properties:
+            found.append(properties[part])
+        elif isinstance(option.get("additionalProperties"), dict):
+            found.append(option["additionalProperties"])
+        elif part.isdigit() and isinstance(option.get("items"), dict):
+            found.append(option["items"])
+    # Otherwise the part names a branch of a union: by its kind, by its class, or by a description of its type.
+    branches = [
+        option
+        for option in options
+        if option.get("properties", {}).get("kind", {}).get("const") == part or option.get("title") == part
+    ]
+    return found or branches or [node]
+
+
+def _options(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    if "$ref" in node:
+        return _options(definitions[node["$ref"].rsplit("/", 1)[1]], definitions)
+    branches = [*node.get("anyOf", ()), *node.get("oneOf", ()), *node.get("allOf", ())]
+    return [option for branch in branches for option in _options(branch, definitions)] if branches else [node]
