@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import time
@@ -156,19 +157,24 @@ def _run_directory(options: RunOptions) -> Iterator[Path | None]:
         yield None
         return
     _check_free(out, overwrite=options.overwrite)
+    out = Path(os.path.abspath(out))  # "." has no name to put others beside
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f".{out.name}.partial")
-    if beside.exists():
-        shutil.rmtree(beside)
+    beside, earlier = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.earlier")
+    for leftover in (beside, earlier):
+        if leftover.exists():
+            shutil.rmtree(leftover)
     beside.mkdir()
     try:
         yield beside
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(earlier)
         beside.rename(out)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
+        if earlier.exists() and not out.exists():
+            earlier.rename(out)
         raise
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _check_free(out: Path, *, overwrite: bool) -> None:

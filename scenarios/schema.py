@@ -287,7 +287,8 @@ def _model_spec(
 
 
 def _settings(model: ModelSection, replica: ReplicaSection, memory_gib: float | None) -> EngineSettings:
-    values = {key: value for key, value in dict(model.engine).items() if value is not None}
+    section: BaseModel = model.engine
+    values = section.model_dump(exclude_none=True)
     values = _server_defaults(values) | values
     if "num_gpu_blocks" in values:
         if model.memory is not None:
@@ -295,8 +296,8 @@ def _settings(model: ModelSection, replica: ReplicaSection, memory_gib: float | 
         return EngineSettings(**values)
     if model.memory is None:
         raise InputError(
-            "the KV capacity is missing; allowed: engine.num_gpu_blocks, or a memory section (weights_gib, kv) together "
-            "with gpus.memory_gib"
+            "the KV capacity is missing; allowed: engine.num_gpu_blocks, or a memory section (weights_gib, kv) "
+            "together with gpus.memory_gib"
         )
     if memory_gib is None:
         raise InputError("gpus.memory_gib is missing; the memory section needs it to derive the KV blocks")

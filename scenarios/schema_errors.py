@@ -1,4 +1,4 @@
-"""Faults that pydantic finds, worded as ours: the key as the user wrote it, its value, what is allowed, the nearest name."""
+"""Faults that pydantic finds, worded as ours: the key as the user wrote it, its value, what is allowed."""
 
 from __future__ import annotations
 
@@ -60,11 +60,14 @@ def _fault(found: Mapping[str, Any], schema: Mapping[str, Any], values: Mapping[
         return _Fault(key, kind, f"{key} is missing", "")
     if kind in _UNKNOWN_KEY:
         known = _known_keys(schema, location[:-1])
-        return _Fault(key, kind, f"unknown key {key!r}{_hint(location[-1], known)}", "")
+        nearest = _nearest(location[-1], known)
+        return _Fault(key, kind, f"unknown key {key!r}{nearest}", "" if nearest else ", ".join(known))
     context = found.get("ctx", {})
     if kind == "union_tag_invalid":
         choices = [name.strip().strip("'") for name in str(context["expected_tags"]).split(",")]
-        return _Fault(key, kind, f"{key}.kind is {context['tag']!r}{_hint(context['tag'], choices)}", "")
+        return _Fault(
+            key, kind, f"{key}.kind is {context['tag']!r}", ", ".join(choices) + _nearest(context["tag"], choices)
+        )
     if kind == "union_tag_not_found":
         return _Fault(key, kind, f"{key}.kind is missing", "")
     message = str(found["msg"])
@@ -74,8 +77,7 @@ def _fault(found: Mapping[str, Any], schema: Mapping[str, Any], values: Mapping[
     value = f" is {shown!r}" if shown is None or isinstance(shown, str | int | float) else " is wrong"
     if isinstance(shown, list | tuple | dict) and not shown:
         value = " is empty"
-    nearest = difflib.get_close_matches(shown, _quoted(message), n=1, cutoff=0.5) if isinstance(shown, str) else []
-    suggestion = f" (did you mean {nearest[0]!r}?)" if kind == "literal_error" and nearest else ""
+    suggestion = _nearest(shown, _quoted(message)) if kind == "literal_error" and isinstance(shown, str) else ""
     return _Fault(key, kind, f"{key}{value}", _allowed(message) + suggestion)
 
 
@@ -84,7 +86,8 @@ def _allowed(message: str) -> str:
     for plain in ("a valid dictionary", "a valid mapping"):
         if plain in message:
             return "a section of keys and values"
-    text = message.removeprefix("Input should be ").split(", ")[0].replace("valid tuple", "list")
+    text = message.removeprefix("Input should be ").replace("valid tuple", "list")
+    text = text.split(", unable to parse")[0].split(" after validation")[0]
     return text[0].lower() + text[1:] if text.startswith(("Tuple", "Dictionary", "String")) else text
 
 
@@ -92,11 +95,9 @@ def _quoted(message: str) -> list[str]:
     return message.split("'")[1::2]
 
 
-def _hint(name: str, known: Sequence[str]) -> str:
+def _nearest(name: str, known: Sequence[str]) -> str:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if nearest:
-        return f"; did you mean {nearest[0]!r}?"
-    return f"; allowed: {', '.join(known)}" if known else ""
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
 
 
 def _key(location: Sequence[str], values: Any, *, last_is_key: bool) -> str:
@@ -119,7 +120,8 @@ def _known_keys(schema: Mapping[str, Any], location: Sequence[str]) -> list[str]
     nodes = [schema]
     for part in location:
         nodes = [child for node in nodes for child in _children(node, part, definitions)]
-    return sorted({key for node in nodes for option in _options(node, definitions) for key in option.get("properties", {})})
+    options = [option for node in nodes for option in _options(node, definitions)]
+    return sorted({key for option in options for key in option.get("properties", {})})
 
 
 def _children(node: Mapping[str, Any], part: str, definitions: Mapping[str, Any]) -> list[Mapping[str, Any]]:

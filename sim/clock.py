@@ -2,8 +2,9 @@
 
 SimPy schedules by delay; ``now + delay`` rounds, and two ways to reach the same instant would differ in the last bit.
 The engine's two modes must agree bit for bit, so everything here is scheduled by absolute time.  Events at the same
-instant are ordered by priority: first what comes from outside (arrivals, faults), then replicas by index, then
-observers.  That order does not depend on when an event was created, so skipping events cannot change a result.
+instant are ordered by priority: first what comes from outside (arrivals, faults), then replicas by index, then the
+requests that follow upon what happened in that very instant, then observers.  That order does not depend on when an
+event was created, so skipping events cannot change a result.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ CONTROL = 1
 """Priority of aborts, deadlines and changes of speed."""
 REPLICA = 2
 """Priority of replica 0; replica i has ``REPLICA + i``."""
+FOLLOW_UP = 1 << 39
+"""Priority of requests that arrive in the instant in which the one before them ended."""
 OBSERVER = 1 << 40
 """Priority of samplers: they see an instant when everything else in it is over."""
 
@@ -54,6 +57,8 @@ class Clock(simpy.Environment):
         super().__init__()
         self.events = 0
         """Events processed by :meth:`drive`."""
+        self.priority = ARRIVAL
+        """Priority of the present event: what has a lower one and is due now has happened already."""
         self._stopped = False
 
     def at(self, time_s: float, priority: int, callback: Callback, payload: Any = None) -> Occurrence:
@@ -89,10 +94,10 @@ class Clock(simpy.Environment):
             if queue[0][0] > until_s:
                 self._now = until_s
                 break
-            time_s, _, _, event = heappop(queue)
-            self._now = time_s
+            self._now, self.priority, _, event = heappop(queue)
             events += 1
             callbacks, event.callbacks = event.callbacks, _PROCESSED
             for callback in callbacks:
                 callback(event)
         self.events += events
+        self.priority = OBSERVER + 1

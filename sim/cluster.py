@@ -9,7 +9,7 @@ import numpy as np
 
 import sim.balancers
 import sim.model_routers  # noqa: F401  (both register the built-in policies)
-from sim.clock import ARRIVAL, CONTROL, OBSERVER, Clock, Occurrence
+from sim.clock import ARRIVAL, CONTROL, FOLLOW_UP, OBSERVER, Clock, Occurrence
 from sim.cluster_spec import ClusterSpec, ModelSpec, ReplicaSpec, RunSpec
 from sim.engine import Engine
 from sim.misfit import misfit
@@ -276,9 +276,12 @@ class Cluster:
         load.live_prompt_tokens[place] -= request.prompt_tokens
         self.recorder.end(request, replica.model_index, replica.index, request_class, finish_s, status)
         if self._follow_ups is not None and spec.request_id is not None:
+            now_s = self.clock.now
             for follow_up in self._follow_ups(spec.request_id, finish_s):
                 self._expected += 1
-                self.clock.at(max(follow_up.arrival_s, self.clock.now), ARRIVAL, self._on_follow_up, follow_up)
+                at_once = follow_up.arrival_s <= now_s
+                priority = FOLLOW_UP if at_once else ARRIVAL
+                self.clock.at(now_s if at_once else follow_up.arrival_s, priority, self._on_follow_up, follow_up)
         self._stop_if_over()
 
     def _stop_if_over(self) -> None:

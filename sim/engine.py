@@ -129,12 +129,11 @@ class Engine:
         now_s = self.clock.now
         self.slowdown = slowdown
         front = self._queue[0] if self._queue else None
-        if front is None or self._event is None:
+        if front is None:
             return
-        if not front.end_of(self._completed) <= now_s < front.end_of(self._completed + self._planned + 1):
-            return
-        self.run_log.split(front, self._completed + self._steps_begun(now_s))
-        front.change_speed(now_s, slowdown)
+        current = self._completed + self._steps_begun()
+        self.run_log.split(front, current)
+        front.change_speed(now_s, slowdown, current)
         self._await_front(self._planned)
 
     # ------------------------------------------------------------------ live state, without touching it
@@ -157,14 +156,13 @@ class Engine:
         pool = self.scheduler.pool
         used = pool.total - pool.free
         if self._planned:
-            used += self._batch.blocks_needed(self._steps_begun(self.clock.now))
+            used += self._batch.blocks_needed(self._steps_begun())
         return used
 
     def decode_context(self) -> int:
         """Sum of the computed tokens of the decoding sequences at this instant."""
         batch = self._batch
-        ahead = self._steps_begun(self.clock.now) if self._planned else 0
-        return batch.context + ahead * batch.size
+        return batch.context + self._steps_begun() * batch.size
 
     def busy_s(self) -> float:
         """Seconds that the GPU has computed until now."""
@@ -182,12 +180,11 @@ class Engine:
         if request.gap_after is not None:
             request.last_token_s = request.gap_after.end_s
         elif request.first_token_s == request.first_token_s and self._current is not None:
-            ended = self._completed + (self._steps_begun(self.clock.now) if self._planned else 0)
+            ended = self._completed + self._steps_begun()
             request.last_token_s = self._current.end_of(ended)
         if request.decoding:
             in_flight = sum(step is not None for step in self._queue)
-            begun = self._steps_begun(self.clock.now) if self._planned else 0
-            scheduled = request.base + self._batch.steps + begun + 1 - request.prompt_tokens
+            scheduled = request.base + self._batch.steps + self._steps_begun() + 1 - request.prompt_tokens
             outputs = max(outputs, scheduled - in_flight)
         elif request.state == RUNNING and request.computed >= request.target:
             outputs = request.max_outputs - 1
@@ -197,17 +194,25 @@ class Engine:
         """Write what is known of the current run to the step log, at the end of the simulation."""
         current = self._current
         if current is not None:
-            ended = self._completed + (self._steps_begun(self.clock.now) if self._planned else 0)
+            ended = self._completed + self._steps_begun()
             self.run_log.close(current, ended)
 
-    def _steps_begun(self, now_s: float) -> int:
-        """How many of the planned steps have begun by now, at most."""
+    def _steps_begun(self) -> int:
+        """How many of the planned steps have begun."""
+        if not self._planned:
+            return 0
         front = self._queue[0]
         assert front is not None
-        done = self._completed
-        first_after = front.first_end_from(now_s, done + 1, done + self._planned + 1)
-        reached = front.end_of(first_after) <= now_s
-        return min(first_after - done - (0 if reached else 1), self._planned)
+        now_s = self.clock.now
+        lowest = self._completed + 1
+        ended = front.first_end_from(now_s, lowest, lowest + self._planned)
+        end_s = front.end_of(ended)
+        over = end_s < now_s or (end_s == now_s and self._had_its_turn())
+        return min(ended - lowest + over, self._planned)
+
+    def _had_its_turn(self) -> bool:
+        """Whether this replica's events of the present instant are over."""
+        return self.clock.priority > self._priority
 
     # ------------------------------------------------------------------ the loop
 
@@ -278,12 +283,14 @@ class Engine:
         assert front is not None
         lowest = self._completed + 1
         steps = front.first_end_from(self.clock.now, lowest, lowest + self._planned)
+        if front.end_of(steps) == self.clock.now and self._had_its_turn():
+            steps += 1
         if steps < lowest + self._planned:
             self._await_front(steps - lowest)
 
     def _start(self, step: Step, now_s: float) -> None:
         if self._current is not None:
-            self.run_log.close(self._current, self._completed)
+            self.run_log.finish(self._current, self._completed)
         self._current = step
         self._completed = 0
         step.start(now_s, self.slowdown)

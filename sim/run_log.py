@@ -44,6 +44,11 @@ class RunLog:
             start_s = step.end_of(step.logged)
             self._write(step, start_s, step.end_of(steps), first_s, step.growth_s * slowdown, count)
 
+    def finish(self, step: Step, steps: int) -> None:
+        """Write what is left of a run that ended after ``steps`` steps."""
+        self.close(step, steps)
+        self._straddle_s = None
+
     def split(self, step: Step, ended: int) -> None:
         """The speed is about to change while step ``ended`` of the run is in progress."""
         self.close(step, ended)

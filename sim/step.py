@@ -80,9 +80,17 @@ class Step:
         work_s = steps * self.first_s + self.growth_s * (steps * (steps - 1) // 2)
         return self.anchor_clock_s + (work_s - self.anchor_work_s) * self.slowdown
 
-    def change_speed(self, now_s: float, slowdown: float) -> None:
-        """From now on the replica's time passes ``slowdown`` times slower than the clock."""
-        self.anchor_work_s += (now_s - self.anchor_clock_s) / self.slowdown
+    def work_of(self, steps: int) -> float:
+        """The replica's own time that the first ``steps`` steps take."""
+        return steps * self.first_s + self.growth_s * (steps * (steps - 1) // 2)
+
+    def change_speed(self, now_s: float, slowdown: float, current: int) -> None:
+        """From now on, during step ``current``, the replica's time passes ``slowdown`` times slower than the clock."""
+        if self.end_of(current + 1) == now_s:
+            # Rounding must not move an end that has been reached.
+            self.anchor_work_s = self.work_of(current + 1)
+        else:
+            self.anchor_work_s += (now_s - self.anchor_clock_s) / self.slowdown
         self.anchor_clock_s = now_s
         self.slowdown = slowdown
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import numpy as np
 from hypothesis import strategies as st
 
 from latency_models.linear import LinearStepTime
@@ -78,26 +79,47 @@ def cluster_of(*models: ModelSpec, **options: object) -> ClusterSpec:
     return ClusterSpec(gpus=first, models=tuple(placed), **{"router": PolicySpec(kind="round-robin"), **options})  # type: ignore[arg-type]
 
 
+def v0_settings() -> st.SearchStrategy[EngineSettings]:
+    """Settings of a tiny older engine."""
+    return st.builds(
+        EngineSettings,
+        scheduler=st.just("vllm-v0"),
+        max_num_seqs=st.sampled_from([1, 3, 8]),
+        max_num_batched_tokens=st.just(80),
+        max_model_len=st.just(80),
+        block_size=st.sampled_from([1, 4, 16]),
+        num_gpu_blocks=st.sampled_from([6, 20, 60, 400]),
+        watermark=st.sampled_from([0.0, 0.1]),
+        enable_chunked_prefill=st.just(False),
+        enable_prefix_caching=st.just(False),
+    )
+
+
 @st.composite
-def engine_settings(draw: st.DrawFn, *, shared_blocks: bool | None = None) -> EngineSettings:
+def engine_settings(draw: st.DrawFn) -> EngineSettings:
     """Settings of a tiny engine; pools from far too small to ample."""
+    if draw(st.integers(0, 7)) == 7:
+        return draw(v0_settings())
     max_model_len = draw(st.sampled_from([48, 80, 4096]))
     chunked = draw(st.integers(0, 4)) > 0
     threshold = draw(st.sampled_from([0, 0, 4, 9]))
+    block_size = draw(st.sampled_from([1, 2, 4, 16]))
+    # From less than the longest requests need to more than all of them.
+    kv_tokens = draw(st.sampled_from([48, 72, 72, 80, 112, 160, 4000]))
     return EngineSettings(
-        max_num_seqs=draw(st.sampled_from([1, 2, 3, 5, 8])),
+        max_num_seqs=draw(st.sampled_from([1, 2, 5, 8, 8])),
         max_num_batched_tokens=draw(st.sampled_from([2, 7, 16, 40, 64])) if chunked else max_model_len,
         max_model_len=max_model_len,
-        block_size=draw(st.sampled_from([1, 2, 4, 16])),
-        num_gpu_blocks=draw(st.sampled_from([6, 12, 20, 33, 60, 400])),
+        block_size=block_size,
+        num_gpu_blocks=-(-kv_tokens // block_size) + 1,
         long_prefill_token_threshold=threshold,
         long_prefill_token_threshold_adaptive=threshold > 0 and draw(st.booleans()),
         enable_chunked_prefill=chunked,
-        enable_prefix_caching=draw(st.booleans()),
+        enable_prefix_caching=draw(st.integers(0, 3)) > 0,
         scheduling_policy=draw(st.sampled_from(["fcfs", "fcfs", "priority"])),
         watermark=draw(st.sampled_from([0.0, 0.0, 0.1, 0.4])),
         scheduler_reserve_full_isl=draw(st.booleans()),
-        max_num_active_seqs=draw(st.sampled_from([None, None, 2, 4])),
+        max_num_active_seqs=draw(st.sampled_from([None, None, None, 4])),
         async_scheduling=draw(st.booleans()),
     )
 
@@ -117,8 +139,8 @@ def workloads(
     count = draw(st.integers(1, 14))
     lumped = draw(st.booleans())
     arrivals = sorted(draw(moments(6 if lumped else 60)) for _ in range(count))
-    with_patience = patience and draw(st.booleans())
-    with_content = content and draw(st.booleans())
+    with_patience = patience and draw(st.integers(0, 2)) == 0
+    with_content = content and draw(st.integers(0, 2)) > 0
     requests: list[RequestSpec] = []
     for row, arrival_s in enumerate(arrivals):
         prompt = draw(st.integers(1, 40))
@@ -165,11 +187,42 @@ def _content(draw: st.DrawFn, earlier: list[RequestSpec], private: int) -> tuple
     return tuple(segments), sum(tokens for _, tokens in segments) + private
 
 
+def crowds(*, models: tuple[str, ...] = ("a",), content: bool = True) -> st.SearchStrategy[tuple[RequestSpec, ...]]:
+    """Workloads that press for blocks: many long requests at once, drawn by NumPy since they need not shrink."""
+
+    def crowd(seed: int) -> tuple[RequestSpec, ...]:
+        rng = np.random.default_rng(seed)
+        requests: list[RequestSpec] = []
+        arrivals = np.sort(rng.integers(0, 12, int(rng.integers(6, 18)))) * TICK_S / rng.choice([1.0, 2.0, 2.3])
+        for row, arrival_s in enumerate(arrivals.tolist()):
+            before = requests[int(rng.integers(row))] if row and rng.random() < 0.4 else None
+            segments = before.content or () if before else ((("system", "tools")[row % 2], int(rng.integers(3, 22))),)
+            if before and sum(tokens for _, tokens in segments) == before.prompt_tokens:
+                segments += ((f"out:{before.request_id}", before.output_tokens),)
+            segments += ((f"user {row}", int(rng.integers(1, 15))),)
+            named = sum(tokens for _, tokens in segments)
+            requests.append(
+                RequestSpec(
+                    arrival_s=arrival_s,
+                    prompt_tokens=named if content else min(named, 40),
+                    output_tokens=int(rng.integers(1, 33)),
+                    request_id=f"r{row}",
+                    model=models[int(rng.integers(len(models)))],
+                    priority=int(rng.integers(3)),
+                    content=segments if content else None,
+                    cancel_after_s=float(rng.integers(1, 40)) * TICK_S if rng.random() < 0.1 else None,
+                )
+            )
+        return tuple(requests)
+
+    return st.builds(crowd, st.integers(0, 2**32 - 1))
+
+
 @st.composite
 def model_specs(draw: st.DrawFn, name: str) -> ModelSpec:
     settings = draw(engine_settings())
     other = draw(st.just(settings) | engine_settings())
-    count = draw(st.integers(1, 3))
+    count = draw(st.sampled_from([1, 1, 2, 3]))
     stage = st.sampled_from([StageSpec(), StageSpec(), StageSpec(per_request_s=0.004, per_token_s=1e-4, workers=2)])
     return ModelSpec(
         name=name,
@@ -188,8 +241,8 @@ def model_specs(draw: st.DrawFn, name: str) -> ModelSpec:
         api_server=draw(stage),
         detokenise=draw(stage),
         admission=draw(
-            st.sampled_from([AdmissionLimit(), AdmissionLimit(), AdmissionLimit(max_queue_requests=2)])
-            | st.just(AdmissionLimit(max_queue_tokens=60))
+            st.sampled_from([AdmissionLimit()] * 4 + [AdmissionLimit(max_queue_requests=2)])
+            | st.sampled_from([AdmissionLimit()] * 4 + [AdmissionLimit(max_queue_tokens=60)])
         ),
     )
 
@@ -208,11 +261,11 @@ def _routers() -> tuple[PolicySpec, ...]:
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """A whole small cluster under an awkward workload."""
-    names = ("a", "b")[: draw(st.integers(1, 2))]
+    names = draw(st.sampled_from([("a",), ("a",), ("a", "b")]))
     models = [draw(model_specs(name)) for name in names]
     routers = _routers() if len(names) == 2 else _routers()[:2]
     changes = []
-    for _ in range(draw(st.integers(0, 3))):
+    for _ in range(draw(st.sampled_from([0, 0, 1, 3]))):
         model = draw(st.integers(0, len(models) - 1))
         changes.append(
             SpeedChange(
@@ -226,10 +279,10 @@ def cases(draw: st.DrawFn) -> Case:
         cluster=cluster_of(
             *models, router=draw(st.sampled_from(routers)), speed_changes=tuple(changes), oversized="reject"
         ),
-        requests=draw(workloads(models=names)),
+        requests=draw(workloads(models=names) | crowds(models=names)),
         run=RunSpec(
             seed=draw(st.integers(0, 3)),
-            until_s=draw(st.sampled_from([math.inf, math.inf, math.inf, 0.4, 10 * TICK_S, 0.2345])),
+            until_s=draw(st.sampled_from([math.inf] * 6 + [0.4, 10 * TICK_S, 0.2345])),
             sample_interval_s=draw(st.sampled_from([TICK_S, 0.0271, 1.0])),
             max_samples=draw(st.sampled_from([4, 200])),
         ),

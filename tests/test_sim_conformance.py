@@ -8,7 +8,7 @@ from sim.clock import ARRIVAL, Clock
 from sim.engine import Engine
 from sim.engine_trace import REQUEST_FIELDS, STEP_FIELDS, replay
 from sim.request import Request
-from sim.scheduler_base import Scheduler
+from sim.schedulers import build_scheduler
 
 BOTH_MODES = pytest.mark.parametrize("mode", ["macro", "reference"])
 
@@ -127,11 +127,11 @@ def test_blocks_are_reused_in_vllms_order(name, mode):
     recording = read_recording(FIXTURES, name)
     clock = Clock()
     watcher = FreeQueueWatcher()
-    scheduler = Scheduler(recording.settings, recording.step_time, shared_content=True)
+    scheduler = build_scheduler(recording.settings, recording.step_time, shared_content=True)
     watcher.scheduler = scheduler
     engine = Engine(clock, scheduler, watcher, mode=mode, idle_sleep_s=recording.idle_sleep_s, observer=watcher)
     for row, spec in enumerate(recording.requests):
         request = Request(row, spec, spec.arrival_s, recording.settings.max_model_len, spec.request_id)
-        clock.at(spec.arrival_s, ARRIVAL, lambda event: engine.submit(event.value), request)
+        clock.at(spec.arrival_s, ARRIVAL, lambda event: engine.submit(event.payload), request)
     clock.drive()
     assert watcher.queues == recording.free_queues

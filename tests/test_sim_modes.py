@@ -12,6 +12,7 @@ from cluster_cases import (
     Case,
     cases,
     cluster_of,
+    crowds,
     engine_settings,
     one_replica,
     traffic,
@@ -21,11 +22,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.cluster import simulate
-from sim.cluster_spec import ClusterSpec, ModelSpec, ReplicaSpec, RunSpec, SpeedChange
+from sim.cluster_spec import ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec, SpeedChange
+from sim.policies import BALANCERS, Decision
 from sim.results import SimulationResult
 from sim.settings import EngineSettings
 from sim.step import Step
-from sim.workload import RequestSpec
+from sim.workload import RequestChunk, RequestSpec
 
 
 def steps(result: SimulationResult, replica: int) -> np.ndarray:
@@ -111,7 +113,7 @@ def test_counting_blocks_is_exact_where_no_content_is_shared(data):
     chosen = data.draw(engine_settings())
     step_time = data.draw(st.sampled_from([EXACT, GROWING]))
     cluster = cluster_of(one_replica(chosen, step_time), oversized="reject")
-    requests = data.draw(workloads(models=("m",), content=False))
+    requests = data.draw(workloads(models=("m",), content=False) | crowds(models=("m",), content=False))
     mode = data.draw(st.sampled_from(["macro", "reference"]))
     counted = simulate(cluster, traffic(requests), RunSpec(mode=mode, shared_content=False))
     identified = simulate(cluster, traffic(requests), RunSpec(mode=mode, shared_content=True))
@@ -136,6 +138,67 @@ def test_counting_blocks_is_exact_under_pressure(asynchronous, caching):
     counted = simulate(cluster, traffic(requests), RunSpec(shared_content=False))
     assert counted.requests.preemptions.sum() > 50
     assert_same(counted, simulate(cluster, traffic(requests), RunSpec(shared_content=True)))
+
+
+class Users:
+    """A few users who each send the next request in the very moment that the last one ended."""
+
+    def __init__(self, lengths):
+        self._lengths = lengths
+
+    def chunks(self):
+        requests = [RequestSpec(0.0, 3, lengths[0], f"{user}/0") for user, lengths in enumerate(self._lengths)]
+        yield RequestChunk(*map(list, zip(*requests, strict=True)))
+
+    def follow_ups(self, request_id, ended_s):
+        user, turn = map(int, request_id.split("/"))
+        lengths = self._lengths[user]
+        if turn + 1 < len(lengths):
+            yield RequestSpec(ended_s, 3, lengths[turn + 1], f"{user}/{turn + 1}")
+
+
+class FullestCache:
+    """Sends requests where most KV blocks are in use, and notes what it saw."""
+
+    def __init__(self):
+        self.seen = []
+
+    def choose(self, request, load):
+        used = [load.kv_used(replica) for replica in range(len(load.requests))]
+        self.seen.append((request.now_s, *used))
+        return Decision(used.index(max(used)), "most blocks in use")
+
+
+@settings(max_examples=100)
+@given(
+    lengths=st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), min_size=1, max_size=5),
+    replicas=st.integers(1, 3),
+    asynchronous=st.booleans(),
+    by_cache=st.booleans(),
+)
+def test_modes_agree_when_requests_follow_upon_others_between_two_steps(lengths, replicas, asynchronous, by_cache):
+    """All replicas end their steps at the same moments, and one answer's end is the next request's arrival."""
+    chosen = EngineSettings(block_size=1, async_scheduling=asynchronous)
+    replica = ReplicaSpec(gpus=(0,), settings=chosen)
+    with pytest.MonkeyPatch.context() as patch:
+        balancers = []
+
+        def fullest_cache(context, options):
+            balancers.append(FullestCache())
+            return balancers[-1]
+
+        patch.setitem(BALANCERS._built_in, "fullest-cache", fullest_cache)
+        model = ModelSpec(
+            name="m",
+            step_time=EXACT,
+            replicas=(replica,) * replicas,
+            balancer=PolicySpec(kind="fullest-cache" if by_cache else "round-robin"),
+        )
+        results = [simulate(cluster_of(model), Users(lengths), RunSpec(mode=mode)) for mode in ("macro", "reference")]
+    assert len(results[0].requests) == sum(map(len, lengths))
+    assert_same(*results)
+    if by_cache:
+        assert balancers[0].seen == balancers[1].seen
 
 
 def test_macro_mode_needs_far_fewer_events():

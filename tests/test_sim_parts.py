@@ -29,7 +29,7 @@ def test_events_come_by_time_then_priority_then_creation():
     seen = []
 
     def note(event):
-        seen.append((clock.now, event.value))
+        seen.append((clock.now, event.payload))
 
     for time_s, priority, name in [
         (2.0, OBSERVER, "sampler"),
@@ -111,7 +111,9 @@ def test_priority_queue_stays_in_order_when_one_is_removed(ranks, data):
         queue.append(one)
     gone = data.draw(st.sampled_from(requests))
     queue.remove(gone)
-    left = sorted((one for one in requests if one is not gone), key=lambda one: (one.priority, one.spec.arrival_s, one.name))
+    left = sorted(
+        (one for one in requests if one is not gone), key=lambda one: (one.priority, one.spec.arrival_s, one.name)
+    )
     assert [queue.popleft() for _ in range(len(queue))] == left
 
 

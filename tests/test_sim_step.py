@@ -87,16 +87,6 @@ def test_a_run_is_one_row():
     assert log.busy_s == 7.0
 
 
-def test_a_step_during_which_the_speed_changes_is_a_row_of_its_own():
-    log = RunLog()
-    step = started(1.0, 0.0)
-    log.split(step, 2)
-    step.change_speed(2.5, 2.0)
-    log.close(step, 5)
-    assert rows(log) == [[0.0, 1.0, 0.0, 2, 1, 1, 0], [2.0, 1.5, 0.0, 1, 1, 1, 0], [3.5, 2.0, 0.0, 2, 1, 1, 0]]
-    assert log.busy_s == 7.5
-
-
 def test_a_large_log_is_spilled_and_read_back_in_order(monkeypatch):
     monkeypatch.setattr(sim.run_log, "_SPILL_VALUES", 7 * 4)
     log = RunLog()

@@ -16,13 +16,19 @@ from sim.engine_trace import replay
 @click.argument("workload", type=click.Path(path_type=Path))
 @click.argument("settings", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for steps.csv and requests.csv.")
-@click.option("--engine-mode", type=click.Choice(["macro", "reference"]), default="macro", show_default=True)
+@click.option(
+    "--engine-mode",
+    type=click.Choice(["macro", "reference"]),
+    default="macro",
+    show_default=True,
+    help="One event per run of steps, or per step.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the files of an earlier replay.")
 def engine(workload: Path, settings: Path, out: Path, engine_mode: str, overwrite: bool) -> None:
     """Replay WORKLOAD (JSONL) on one replica with SETTINGS (JSON) and write what every step scheduled.
 
-    Both inputs and both outputs have the layout in which runs of vLLM's own scheduler were recorded, so that the two can
-    be compared line by line. See docs/engine-traces.md.
+    Both inputs and both outputs have the layout in which runs of vLLM's own scheduler were recorded, so that the two
+    can be compared line by line. See docs/engine-traces.md.
     """
     config = read_engine_settings(settings)
     requests, step_arrivals = read_engine_workload(workload)

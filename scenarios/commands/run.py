@@ -31,7 +31,13 @@ from scenarios.summary_table import print_summary
 @click.option(
     "--engine-mode", type=click.Choice(["macro", "reference"]), help="One event per run of steps, or per step."
 )
-@click.option("--requests-format", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
+@click.option(
+    "--requests-format",
+    type=click.Choice(["csv", "parquet"]),
+    default="csv",
+    show_default=True,
+    help="Format of the table of requests; parquet needs pyarrow.",
+)
 @click.option(
     "--vllm-bench-json", type=click.Path(path_type=Path, dir_okay=False), help="Also write vllm bench serve's JSON."
 )

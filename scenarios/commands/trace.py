@@ -26,12 +26,21 @@ def trace() -> None:
 def _reading(command: Any) -> Any:
     """Options of every command that reads a trace."""
     for option in (
-        click.option("--format", "layout", type=click.Choice(["auto", *FORMATS]), default="auto", show_default=True),
+        click.option(
+            "--format",
+            "layout",
+            type=click.Choice(["auto", *FORMATS]),
+            default="auto",
+            show_default=True,
+            help="Layout of the file; auto recognises it by its first line.",
+        ),
         click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Keep rows with this value only."),
         click.option("--drop-empty", is_flag=True, help="Leave out rows without prompt or output."),
         click.option("--sort", is_flag=True, help="Sort by arrival (loads the whole trace)."),
         click.option("--spread-s", type=float, default=0.0, help="Spread arrivals that share a clock tick, seconds."),
-        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+        click.option(
+            "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything that is drawn."
+        ),
         click.argument("file", type=click.Path(path_type=Path)),
     ):
         command = option(command)
@@ -89,8 +98,8 @@ def stats(file: Path, as_json: bool, **reading: Any) -> None:
 def fit(file: Path, out: Path | None, diurnal_points: int, **reading: Any) -> None:
     """Fit arrival and length generators to the trace FILE.
 
-    The YAML, a `workload:` section for scenarios, goes to standard output (or --out); how well every candidate fits goes
-    to standard error.
+    The YAML, a `workload:` section for scenarios, goes to standard output (or --out); how well every candidate fits
+    goes to standard error.
     """
     import numpy as np
 
