@@ -79,7 +79,7 @@ def load(path: Path) -> list[Figure]:
         raise InputError(f"{path} holds no figures of version {FILE_VERSION}; write some with --json {path}")
     try:
         return [_figure(entry) for entry in content["figures"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} holds a figure that cannot be read: {error!r}") from None
 
 

@@ -1,7 +1,4 @@
-"""What the benchmarks simulate: one kind of engine, and loads for it.
-
-The engine's law is that of a small model on one GPU; its coefficients are round numbers, not a measurement.
-"""
+"""What the benchmarks simulate in the process: clusters, and loads for them."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks.chat import CAPACITY_PER_S, KV_BLOCKS, RATE_PER_S, STEP_TIME_COEFFICIENTS, chat_section
 from benchmarks.figures import NO_TARGET, Target
 from latency_models.errors import InputError
 from latency_models.linear import LinearStepTime
@@ -28,17 +26,13 @@ from sim.results import SimulationResult
 from sim.settings import EngineSettings
 from sim.workload import OpenTraffic, RequestChunk, Traffic
 
-STEP_TIME = LinearStepTime(base_s=0.006, per_token_s=22e-6, per_sequence_s=20e-6, per_context_token_s=10e-9)
+STEP_TIME = LinearStepTime(**STEP_TIME_COEFFICIENTS)
 
-CHAT_CAPACITY_PER_S = 20.48
-"""Chat requests that one replica completes per second when it never runs out of them (256 seats, KV to spare)."""
-CHAT_RATE_PER_S = 19.4
-"""95 % of :data:`CHAT_CAPACITY_PER_S`: near the rate at which the queue grows."""
 KV_CAPACITY_PER_S = 15.93
-"""The same with 8,000 KV blocks, where preemptions redo a part of the work."""
+"""Chat capacity with 8,000 KV blocks, where preemptions redo a part of the work; requests per second."""
 KV_RATE_PER_S = 15.7
 """Just below :data:`KV_CAPACITY_PER_S`: about one request in five is preempted."""
-CAPACITY_BY_OUTPUT_PER_S = {64: 62.96, 512: CHAT_CAPACITY_PER_S, 4096: 2.468}
+CAPACITY_BY_OUTPUT_PER_S = {64: 62.96, 512: CAPACITY_PER_S, 4096: 2.468}
 """Capacity by mean output tokens, prompts as in chat, 80,000 KV blocks."""
 
 Mode = Literal["macro", "reference"]
@@ -46,7 +40,7 @@ Mode = Literal["macro", "reference"]
 
 def cluster(replicas: int = 1, **settings: Any) -> ClusterSpec:
     """A cluster of equal replicas of one model; ``settings`` are those of the engine."""
-    engine = EngineSettings(**{"num_gpu_blocks": 20_000, **settings})
+    engine = EngineSettings(**{"num_gpu_blocks": KV_BLOCKS, **settings})
     return ClusterSpec(
         gpus=replicas,
         models=(
@@ -61,19 +55,6 @@ def cluster(replicas: int = 1, **settings: Any) -> ClusterSpec:
     )
 
 
-def chat_section(requests: int, rate_per_s: float = CHAT_RATE_PER_S, output_tokens: int = 512) -> dict[str, Any]:
-    """The ``workload:`` section of chat: Poisson arrivals, prompts of 512 +- 256 tokens, answers likewise."""
-    return {
-        "kind": "synthetic",
-        "arrivals": {"kind": "poisson", "rate_per_s": rate_per_s},
-        "lengths": {
-            "prompt": {"kind": "normal", "mean": 512, "std": 256},
-            "output": {"kind": "normal", "mean": output_tokens, "std": output_tokens / 2},
-        },
-        "requests": requests,
-    }
-
-
 def _chat(requests: int) -> WorkloadConfig:
     return parse_workload(chat_section(requests))
 
@@ -83,7 +64,7 @@ def _light(requests: int) -> WorkloadConfig:
 
 
 def _many_replicas(requests: int) -> WorkloadConfig:
-    return parse_workload(chat_section(requests, rate_per_s=64 * CHAT_RATE_PER_S))
+    return parse_workload(chat_section(requests, rate_per_s=64 * RATE_PER_S))
 
 
 def _kv_pressure(requests: int) -> WorkloadConfig:
@@ -95,9 +76,7 @@ def _code_burst(requests: int) -> WorkloadConfig:
     workload = load_scenario("demo").workload
     if not isinstance(workload, SyntheticWorkload):
         raise InputError("the demo scenario's workload is not synthetic any more, so the code burst has no source")
-    return SyntheticWorkload(
-        kind="synthetic", arrivals=workload.arrivals, lengths=workload.lengths, requests=requests
-    )
+    return SyntheticWorkload(kind="synthetic", arrivals=workload.arrivals, lengths=workload.lengths, requests=requests)
 
 
 def _conversations(requests: int) -> WorkloadConfig:

@@ -143,7 +143,7 @@ def mode_figures(scale: float, *, repeats: int) -> Iterator[Figure]:
     for load, requests in loads:
         size = max(50, int(requests * scale))
         macro = measure(load, repeats=repeats, requests=size)
-        reference = measure(load, repeats=1, requests=size, mode="reference")
+        reference = measure(load, repeats=repeats, requests=size, mode="reference")
         yield Figure(
             section="macro-stepping",
             case=load.name,

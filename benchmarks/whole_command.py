@@ -14,15 +14,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from benchmarks.chat import chat_scenario
 from benchmarks.figures import NO_TARGET, Figure, Target
 from latency_models.errors import InputError
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PROGRAM = "from scenarios.cli import main; main()"
-_COEFFICIENTS = {"base_s": 0.006, "per_token_s": 22e-6, "per_sequence_s": 20e-6, "per_context_token_s": 10e-9}
-_RATE_PER_S = 19.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,31 +34,6 @@ class CommandRun:
     """Lines of requests.csv, without the heading."""
 
 
-def scenario(requests: int, replicas: int) -> dict[str, Any]:
-    """Chat as a scenario file; YAML reads JSON too."""
-    return {
-        "name": "chat",
-        "seed": 1,
-        "models": {
-            "model": {
-                "latency": {"kind": "linear", **_COEFFICIENTS},
-                "engine": {"num_gpu_blocks": 20_000},
-                "replicas": replicas,
-            }
-        },
-        "workload": {
-            "kind": "synthetic",
-            "arrivals": {"kind": "poisson", "rate_per_s": _RATE_PER_S * replicas},
-            "lengths": {
-                "prompt": {"kind": "normal", "mean": 512, "std": 256},
-                "output": {"kind": "normal", "mean": 512, "std": 256},
-            },
-            "requests": requests,
-        },
-        "slo": "ttft:2000 tpot:100",
-    }
-
-
 def run_command(requests: int, replicas: int) -> CommandRun:
     """Run the command once, into a folder that is gone afterwards.
 
@@ -71,7 +44,8 @@ def run_command(requests: int, replicas: int) -> CommandRun:
     """
     with tempfile.TemporaryDirectory(prefix="routerwise-bench-") as name:
         folder = Path(name)
-        (folder / "chat.yaml").write_text(json.dumps(scenario(requests, replicas)), encoding="utf-8")
+        # YAML reads JSON too.
+        (folder / "chat.yaml").write_text(json.dumps(chat_scenario(requests, replicas)), encoding="utf-8")
         arguments = [sys.executable, "-c", _PROGRAM, "run", str(folder / "chat.yaml"), "--out", str(folder / "run")]
         with (folder / "messages.txt").open("wb") as messages:
             began = time.perf_counter()

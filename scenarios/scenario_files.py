@@ -134,7 +134,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"scenario {path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise invalid(f"scenario {path}", type(values).__name__, "a mapping with models and workload")
-    return values
+    return {key: _own(value) for key, value in values.items()}
+
+
+def _own(value: Any) -> Any:
+    """A copy in which no two places share a section, as they do under a YAML alias: --set is to change one of them."""
+    if isinstance(value, dict):
+        return {key: _own(entry) for key, entry in value.items()}
+    return [_own(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _anchor_paths(section: Any, folder: Path) -> None:

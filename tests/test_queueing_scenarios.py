@@ -133,14 +133,14 @@ def test_mmc():
     queue = mmc(3.5, 1.0, 5)
     # Who finds a seat still waits for the end of the step, half of it on average.
     found_seat = 1 - erlang_c(3.5, 5)
-    assert_agrees([run.wait_s.mean() for run in runs], queue.mean_wait_s + found_seat * STEP_S / 2, 0.1)
-    assert_agrees([run.sojourn_s.mean() for run in runs], queue.mean_sojourn_s + found_seat * STEP_S / 2, 0.06)
+    assert_agrees([run.wait_s.mean() for run in runs], queue.mean_wait_s + found_seat * STEP_S / 2, 0.15)
+    assert_agrees([run.sojourn_s.mean() for run in runs], queue.mean_sojourn_s + found_seat * STEP_S / 2, 0.05)
     assert_agrees([(run.wait_s > 1.5 * STEP_S).mean() for run in runs], erlang_c(3.5, 5), 0.06)
 
 
 def test_mmc_wait_distribution():
     runs = replications(*MMC)
-    assert_agrees([np.quantile(run.wait_s, 0.9) for run in runs], mmc_wait_quantile_s(3.5, 1.0, 5, 0.9), 0.12)
+    assert_agrees([np.quantile(run.wait_s, 0.9) for run in runs], mmc_wait_quantile_s(3.5, 1.0, 5, 0.9), 0.15)
 
 
 def test_mg_infinity():

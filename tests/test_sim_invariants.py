@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -34,11 +35,45 @@ from sim.workload import OpenTraffic, RequestChunk, RequestSpec
 ROOT = Path(__file__).parents[1]
 
 
-@settings(max_examples=300)
-@given(cases())
-def test_invariants_of_generated_clusters(case):
-    result = simulate(case.cluster, case.traffic(), case.run)
-    check_all(result, case.cluster, case.requests)
+def test_invariants_of_generated_clusters():
+    seen = Counter()
+
+    @settings(max_examples=300)
+    @given(cases())
+    def check(case):
+        result = simulate(case.cluster, case.traffic(), case.run)
+        check_all(result, case.cluster, case.requests)
+        seen.update(Status(status).name for status in set(result.requests.status.tolist()))
+        seen["preempted"] += result.requests.preemptions.any()
+        seen["cached"] += result.requests.cached_tokens.any()
+        seen["gaps"] += len(result.gaps) > 0
+
+    check()
+    # The clusters are worth checking: these are the numbers of runs in which such a thing happens.
+    for what in ("FINISHED", "REJECTED", "ABORTED", "TIMED_OUT", "UNFINISHED", "preempted", "cached", "gaps"):
+        assert seen[what] >= 15, f"{what} in {seen[what]} runs only"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_invariants_when_resumed_requests_are_preempted_again_at_once(seed):
+    """Asynchronous scheduling: the next preemption may come while the first token after the last one is on the way."""
+    tight = EngineSettings(
+        max_num_seqs=5,
+        max_num_batched_tokens=16,
+        max_model_len=48,
+        block_size=1,
+        num_gpu_blocks=49,
+        long_prefill_token_threshold=4,
+        scheduler_reserve_full_isl=False,
+        async_scheduling=True,
+    )
+    rng = np.random.default_rng(seed)
+    requests = [
+        RequestSpec(0.0, int(rng.integers(3, 20)), int(rng.integers(1, 28)), f"r{number}", content=(("system", 3),))
+        for number in range(int(rng.integers(3, 7)))
+    ]
+    cluster = cluster_of(one_replica(tight, GROWING))
+    check_all(simulate(cluster, traffic(requests), RunSpec()), cluster, requests)
 
 
 # ---------------------------------------------------------------------- the checks themselves can fail

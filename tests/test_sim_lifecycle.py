@@ -149,6 +149,16 @@ def test_a_change_of_speed_is_for_one_replica():
     assert result.requests.finish_s.tolist() == [3.0, 6.0]
 
 
+@BOTH_MODES
+@pytest.mark.parametrize("patience", [{}, {"cancel_after_s": 2.25}])
+def test_a_token_before_a_change_of_speed_keeps_its_time(mode, patience):
+    result = run(RequestSpec(0.0, 10, 9, **patience), changes=[(1.5, 4.0)], until_s=2.5, mode=mode)
+    assert (row(result, 0)[1], row(result, 0)[3:5]) == (1, (1.0, 1.0))
+    # The rest of step 2 takes a quarter of a second, step 3 half a second; it ends with the client's patience.
+    faster = run(RequestSpec(0.0, 10, 9, **patience), changes=[(1.5, 0.5)], until_s=2.5, mode=mode)
+    assert (row(faster, 0)[1], row(faster, 0)[4]) == ((2, 1.75) if patience else (3, 2.25))
+
+
 # ---------------------------------------------------------------------- giving up
 
 

@@ -76,7 +76,7 @@ def step_ends(result: SimulationResult, replica: int) -> list[float]:
 def meddled(draw):
     """One replica, and then the same again with something happening exactly at ends of its steps."""
     model = one_replica(draw(engine_settings()), draw(st.sampled_from([EXACT, GROWING, PIECEWISE])))
-    requests = draw(workloads(models=("m",), patience=False))
+    requests = draw(workloads(models=("m",), patience=False) | crowds(models=("m",)))
     cluster = cluster_of(model, oversized="reject")
     ends = step_ends(simulate(cluster, traffic(requests), RunSpec()), 0) or [0.5]
     moment = st.sampled_from(ends).flatmap(
@@ -105,6 +105,19 @@ def meddled(draw):
 @given(meddled())
 def test_modes_agree_when_things_happen_exactly_at_ends_of_steps(case):
     assert_same(in_mode(case, "macro"), in_mode(case, "reference"))
+
+
+def test_modes_agree_when_speed_changes_and_an_abort_comes_just_after_the_end_of_a_step():
+    """A change of speed starts a new sum, whose rounding must not move an end that is past."""
+    asked = RequestSpec(0.0, 14, 30)
+    alone = cluster_of(one_replica(step_time=GROWING))
+    ends = step_ends(simulate(alone, traffic([asked]), RunSpec()), 0)[1:]
+    for end_s in ends:
+        after_s = np.nextafter(end_s, 9e9).item()
+        change = SpeedChange(at_s=after_s, model=0, replica=0, slowdown=0.5)
+        requests = (asked._replace(cancel_after_s=after_s),)
+        case = Case(cluster=replace(alone, speed_changes=(change,)), requests=requests, run=RunSpec())
+        assert_same(in_mode(case, "macro"), in_mode(case, "reference"))
 
 
 @settings(max_examples=150)

@@ -33,17 +33,33 @@ def test_a_slow_replica_takes_longer():
 
 def test_a_change_of_speed_scales_what_is_left():
     step = started(1.0, 0.5, at_s=10.0, slowdown=2.0)
-    step.change_speed(12.0, 0.5)
+    step.change_speed(12.0, 0.5, 0)
     assert [step.end_of(done) for done in (1, 2, 3)] == [12.0, 12.75, 13.75]
-    step.change_speed(12.5, 4.0)
+    step.change_speed(12.5, 4.0, 1)
     # Of the second step 1.0 of 1.5 is done.
     assert [step.end_of(done) for done in (2, 3)] == [14.5, 22.5]
 
 
 def test_an_unchanged_speed_moves_nothing():
     step = started(0.25, 0.125, at_s=1.0)
-    step.change_speed(1.5, 1.0)
+    step.change_speed(1.5, 1.0, 1)
     assert [step.end_of(done) for done in range(4)] == [1.0, 1.25, 1.625, 2.125]
+
+
+@given(
+    first_s=st.floats(1e-3, 1.0),
+    growth_s=st.floats(0, 0.1),
+    at_s=st.floats(0, 100),
+    slowdown=st.floats(0.1, 10),
+    current=st.integers(0, 30),
+)
+def test_a_change_of_speed_does_not_move_an_end_that_is_reached(first_s, growth_s, at_s, slowdown, current):
+    step = started(first_s, growth_s, at_s)
+    end_s = step.end_of(current + 1)
+    step.change_speed(end_s, slowdown, current)
+    assert step.end_of(current + 1) == end_s
+    following_s = (first_s + (current + 1) * growth_s) * slowdown
+    assert step.end_of(current + 2) == pytest.approx(end_s + following_s, rel=1e-12)
 
 
 @given(
