@@ -12,13 +12,8 @@ from benchmarks.figures import NO_TARGET, Target
 from latency_models.errors import InputError
 from latency_models.linear import LinearStepTime
 from scenarios.scenario_files import load_scenario
-from scenarios.workload_config import (
-    SyntheticWorkload,
-    WorkloadConfig,
-    build_traffic,
-    parse_workload,
-    shares_content,
-)
+from scenarios.workloads.build import build_traffic, shares_content
+from scenarios.workloads.config import SyntheticWorkload, WorkloadConfig, parse_workload
 from sim.cluster import simulate
 from sim.cluster_spec import ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec
 from sim.random_streams import seed_sequence

@@ -28,7 +28,7 @@ from analysis.warmup import detect_warmup
 from latency_models.errors import InputError
 from scenarios.scenario_files import dump_scenario
 from scenarios.schema import Scenario
-from scenarios.workload_config import build_traffic, shares_content, trace_paths
+from scenarios.workloads.build import build_traffic, shares_content, trace_paths
 from sim.cluster import simulate
 from sim.random_streams import seed_sequence
 from sim.results import SimulationResult

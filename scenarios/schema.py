@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, create
 from latency_models.config import LatencyConfig, build_step_time
 from latency_models.errors import InputError, invalid, unknown_name
 from latency_models.kv_memory import GIB, KvShape, num_kv_blocks
-from scenarios.workload_config import WorkloadConfig
+from scenarios.workloads.config import WorkloadConfig
 from sim.cluster_spec import (
     AdmissionLimit,
     ClusterSpec,

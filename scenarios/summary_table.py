@@ -11,6 +11,7 @@ from rich.table import Table
 from analysis.summary import Summary
 
 _MS = 1000.0
+_HIDDEN_AT_ZERO = ("misses", "hits")
 
 _ROWS: tuple[tuple[str, Callable[[Summary], Any], str], ...] = (
     ("requests", lambda group: group["requests"]["total"], "count"),
@@ -32,7 +33,7 @@ _ROWS: tuple[tuple[str, Callable[[Summary], Any], str], ...] = (
     ("E2E mean (ms)", lambda group: group["e2e_s"]["mean"], "ms"),
     ("E2E P99", lambda group: group["e2e_s"]["p99"], "ms"),
     ("preemptions", lambda group: group["preemptions"], "misses"),
-    ("prefix cache hits", lambda group: group["prefix_cache_hit_ratio"], "share"),
+    ("prefix cache hits", lambda group: group["prefix_cache_hit_ratio"], "hits"),
     ("goodput (requests/s)", lambda group: group["goodput_per_s"], "rate"),
     ("SLO attainment", lambda group: group["slo_attainment"], "share"),
 )
@@ -53,18 +54,24 @@ def print_summary(name: str, summary: Summary, console: Console | None = None) -
     groups = dict(summary["by_model"])
     if len(groups) > 1:
         groups["all"] = summary["overall"]
-    table = Table(title=_title(name, summary), title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     table.add_column("")
     for heading in groups:
         table.add_column(heading, justify="right")
     for label, pick, unit in _ROWS:
         values = [pick(group) for group in groups.values()]
-        if all(value is None or (unit in ("misses", "share") and not _point(value)) for value in values):
-            if unit != "share" or all(value is None for value in values):
-                continue
+        if all(value is None or (unit in _HIDDEN_AT_ZERO and not _point(value)) for value in values):
+            continue
         table.add_row(label, *(_format(value, unit) for value in values))
-    _print(table, console)
-    _print(_replica_table(summary), console)
+    if console is None:
+        terminal = Console(highlight=False)
+        # Lines are not wrapped in a pipe or a file.
+        console = terminal if terminal.is_terminal else Console(highlight=False, width=1000)
+    console.print(_title(name, summary))
+    for part in (table, _replica_table(summary)):
+        console.print()
+        console.print(part)
+    console.print()
 
 
 def _title(name: str, summary: Summary) -> str:
@@ -115,7 +122,7 @@ def _format(value: Any, unit: str) -> str:
 
 
 def _number(value: float, unit: str) -> str:
-    if unit == "share":
+    if unit in ("share", "hits"):
         return f"{value:.1%}"
     if unit == "ms":
         value *= _MS
@@ -124,11 +131,3 @@ def _number(value: float, unit: str) -> str:
         return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" if value < 10 else f"{value:.1f}"
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
-
-def _print(table: Table, console: Console | None) -> None:
-    if console is None:
-        console = Console(highlight=False, soft_wrap=False)
-        if not console.is_terminal:
-            console = Console(highlight=False, width=max(100, console.measure(table).maximum))
-    console.print(table)
-    console.print()

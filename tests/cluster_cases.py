@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -16,9 +17,6 @@ from sim.cluster_spec import AdmissionLimit, ClusterSpec, ModelSpec, PolicySpec,
 from sim.settings import EngineSettings
 from sim.stage import StageSpec
 from sim.workload import OpenTraffic, RequestChunk, RequestSpec
-
-IDLE_SLEEP_S = 0.001
-"""What vLLM's loop sleeps after it executed nothing although it has requests."""
 
 TICK_S = 1 / 64
 """Step time of the model whose step ends are exact in binary; arrivals are multiples of it, or of parts of it."""
@@ -61,14 +59,14 @@ def traffic(requests: tuple[RequestSpec, ...] | list[RequestSpec], chunk: int = 
 
 
 def one_replica(
-    settings: EngineSettings | None = None, step_time: StepTimeModel = EXACT, name: str = "m", **options: object
+    settings: EngineSettings | None = None, step_time: StepTimeModel = EXACT, name: str = "m", **options: Any
 ) -> ModelSpec:
     """A model with a single replica on GPU 0."""
     replica = ReplicaSpec(gpus=(0,), settings=settings or EngineSettings())
-    return ModelSpec(name=name, step_time=step_time, replicas=(replica,), **options)  # type: ignore[arg-type]
+    return ModelSpec(name=name, step_time=step_time, replicas=(replica,), **options)
 
 
-def cluster_of(*models: ModelSpec, **options: object) -> ClusterSpec:
+def cluster_of(*models: ModelSpec, **options: Any) -> ClusterSpec:
     """A cluster of models whose GPUs are numbered from 0 in each, routed in turn."""
     first = 0
     placed = []
@@ -76,7 +74,7 @@ def cluster_of(*models: ModelSpec, **options: object) -> ClusterSpec:
         replicas = tuple(replace(replica, gpus=(first + number,)) for number, replica in enumerate(model.replicas))
         placed.append(replace(model, replicas=replicas))
         first += len(replicas)
-    return ClusterSpec(gpus=first, models=tuple(placed), **{"router": PolicySpec(kind="round-robin"), **options})  # type: ignore[arg-type]
+    return ClusterSpec(gpus=first, models=tuple(placed), **{"router": PolicySpec(kind="round-robin"), **options})
 
 
 def v0_settings() -> st.SearchStrategy[EngineSettings]:

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latency_models.errors import InputError
-from scenarios.arrival_processes import (
+from scenarios.traces.mmpp_fit import mmpp_dispersion
+from scenarios.traces.statistics import dispersion
+from scenarios.workloads.arrival_processes import (
     MMPP2,
     Deterministic,
     Diurnal,
@@ -21,8 +23,6 @@ from scenarios.arrival_processes import (
     merge_times,
     weibull_shape,
 )
-from scenarios.mmpp_fit import mmpp_dispersion
-from scenarios.trace_statistics import dispersion
 
 
 def draw(process, count, seed=1):

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from latency_models.errors import InputError
-from scenarios.arrival_processes import Deterministic, Diurnal, Poisson
-from scenarios.closed_loop import ClosedLoopTraffic
-from scenarios.generators import Bounds, MixtureTraffic, RequestLabels, SharedPrefix, open_loop
-from scenarios.lengths import ConstantLength, GeometricLength, IndependentLengths, UniformLength
-from scenarios.request_chunks import concatenate
-from scenarios.sessions import SessionBounds, SessionTraffic
-from scenarios.think_times import ConstantTime, ExponentialTime, LognormalTime, UniformTime
+from scenarios.workloads.arrival_processes import Deterministic, Diurnal, Poisson
+from scenarios.workloads.closed_loop import ClosedLoopTraffic
+from scenarios.workloads.generators import Bounds, MixtureTraffic, RequestLabels, SharedPrefix, open_loop
+from scenarios.workloads.lengths import ConstantLength, GeometricLength, IndependentLengths, UniformLength
+from scenarios.workloads.request_chunks import concatenate
+from scenarios.workloads.sessions import SessionBounds, SessionTraffic
+from scenarios.workloads.think_times import ConstantTime, ExponentialTime, LognormalTime, UniformTime
 from sim.workload import OpenTraffic
 
 LENGTHS = IndependentLengths(prompt=UniformLength(minimum=10, maximum=99), output=GeometricLength(mean=30))

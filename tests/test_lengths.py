@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latency_models.errors import InputError
-from scenarios.lengths import (
+from scenarios.workloads.lengths import (
     ConditionalLengths,
     ConstantLength,
     EmpiricalLength,

@@ -17,7 +17,7 @@ from latency_models.errors import InputError
 from scenarios.runner import RunOptions, run_scenario
 from scenarios.scenario_files import LIBRARY, dump_scenario, library_description, library_names, load_scenario
 from scenarios.schema import Scenario
-from scenarios.workload_config import build_traffic, shares_content
+from scenarios.workloads.build import build_traffic, shares_content
 from sim.cluster import simulate
 from sim.random_streams import seed_sequence
 from sim.workload import RequestChunk, RequestSpec

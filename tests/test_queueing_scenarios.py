@@ -28,7 +28,7 @@ from analysis.queueing import (
 )
 from analysis.statistics import mean_interval
 from scenarios.scenario_files import load_scenario
-from scenarios.workload_config import build_traffic
+from scenarios.workloads.build import build_traffic
 from sim.cluster import simulate
 from sim.random_streams import seed_sequence
 

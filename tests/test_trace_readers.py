@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from latency_models.errors import InputError
-from scenarios.request_chunks import concatenate
-from scenarios.trace_readers import ReadOptions, ReadReport, read_trace
+from scenarios.traces.readers import ReadOptions, ReadReport, read_trace
+from scenarios.workloads.request_chunks import concatenate
 
 PLAIN = "arrival_s,prompt_tokens,output_tokens\n0,10,5\n1.5,20,6\n1.5,30,7\n"
 

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from latency_models.errors import InputError
-from scenarios.arrival_processes import MMPP2, Deterministic, Gamma, Poisson, Weibull
-from scenarios.generators import Bounds, open_loop
-from scenarios.lengths import ConditionalLengths, IndependentLengths, LognormalLength
-from scenarios.mmpp_fit import mmpp_dispersion, mmpp_gap_cdf
-from scenarios.request_chunks import make_chunk
-from scenarios.trace_fit import distribution_distance, fit_trace
-from scenarios.trace_readers import read_trace
-from scenarios.trace_statistics import load_columns, trace_statistics
-from scenarios.workload_config import build_traffic, parse_workload
+from scenarios.traces.fit import distribution_distance, fit_trace
+from scenarios.traces.mmpp_fit import mmpp_dispersion, mmpp_gap_cdf
+from scenarios.traces.readers import read_trace
+from scenarios.traces.statistics import load_columns, trace_statistics
+from scenarios.workloads.arrival_processes import MMPP2, Deterministic, Gamma, Poisson, Weibull
+from scenarios.workloads.build import build_traffic
+from scenarios.workloads.config import parse_workload
+from scenarios.workloads.generators import Bounds, open_loop
+from scenarios.workloads.lengths import ConditionalLengths, IndependentLengths, LognormalLength
+from scenarios.workloads.request_chunks import make_chunk
 
 SEED = np.random.SeedSequence(11)
 LOGNORMAL = IndependentLengths(prompt=LognormalLength(mean=500, cv=1.0), output=LognormalLength(mean=200, cv=0.5))

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latency_models.errors import InputError
-from scenarios.request_chunks import concatenate, make_chunk, slice_rows
-from scenarios.trace_statistics import dispersion
-from scenarios.transforms import (
+from scenarios.traces.statistics import dispersion
+from scenarios.workloads.request_chunks import concatenate, make_chunk, slice_rows
+from scenarios.workloads.transforms import (
     Cap,
     MagnifyBursts,
     Repeat,

@@ -5,8 +5,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from latency_models.errors import InputError
-from scenarios.request_chunks import concatenate
-from scenarios.workload_config import WorkloadConfig, build_traffic, parse_workload
+from scenarios.workloads.build import build_traffic
+from scenarios.workloads.config import WorkloadConfig, parse_workload
+from scenarios.workloads.request_chunks import concatenate
 
 LENGTHS = {"prompt": {"kind": "lognormal", "mean": 300, "cv": 1}, "output": {"kind": "geometric", "mean": 50}}
 SYNTHETIC = {

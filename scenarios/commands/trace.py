@@ -11,11 +11,11 @@ import yaml
 
 from analysis.result_files import replacing
 from latency_models.errors import InputError
-from scenarios.child_seeds import named_generator
-from scenarios.trace_fit import TraceFit, fit_trace
-from scenarios.trace_formats import FORMATS
-from scenarios.trace_readers import ReadOptions, ReadReport, read_trace
-from scenarios.trace_statistics import TraceColumns, load_columns, trace_statistics
+from scenarios.traces.fit import TraceFit, fit_trace
+from scenarios.traces.formats import FORMATS
+from scenarios.traces.readers import ReadOptions, ReadReport, read_trace
+from scenarios.traces.statistics import TraceColumns, load_columns, trace_statistics
+from sim.random_streams import named_generator
 
 
 @click.group()

@@ -10,18 +10,8 @@ from typing import Any
 import numpy as np
 
 from latency_models.errors import InputError, check_count
-from scenarios.arrival_processes import AnyArrivals, Diurnal, Gamma, Poisson, Weibull
-from scenarios.child_seeds import named_generator
-from scenarios.lengths import (
-    ConditionalLengths,
-    EmpiricalLength,
-    IndependentLengths,
-    LognormalLength,
-    Quantiles,
-)
-from scenarios.mmpp_fit import fit_mmpp
-from scenarios.request_chunks import Floats, Ints
-from scenarios.trace_statistics import (
+from scenarios.traces.mmpp_fit import fit_mmpp
+from scenarios.traces.statistics import (
     DISPERSION_WINDOWS_S,
     TraceColumns,
     TraceStatistics,
@@ -29,6 +19,16 @@ from scenarios.trace_statistics import (
     load_columns,
     trace_statistics,
 )
+from scenarios.workloads.arrival_processes import AnyArrivals, Diurnal, Gamma, Poisson, Weibull
+from scenarios.workloads.lengths import (
+    ConditionalLengths,
+    EmpiricalLength,
+    IndependentLengths,
+    LognormalLength,
+    Quantiles,
+)
+from scenarios.workloads.request_chunks import Floats, Ints
+from sim.random_streams import named_generator
 from sim.workload import RequestChunk
 
 _LEVELS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)

@@ -14,8 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from latency_models.errors import InputError, check_count, check_finite, invalid
-from scenarios.child_seeds import named_generator, named_seed
-from scenarios.request_chunks import (
+from scenarios.workloads.request_chunks import (
     ChunkSource,
     Floats,
     arrivals,
@@ -29,6 +28,7 @@ from scenarios.request_chunks import (
     sort_by_arrival,
     with_columns,
 )
+from sim.random_streams import named_generator, named_seed
 from sim.workload import RequestChunk, Segment
 
 _STRICT: dict[str, Any] = {"extra": "forbid"}

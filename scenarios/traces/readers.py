@@ -1,7 +1,7 @@
 """Traces of real traffic as streams of request chunks, in constant memory.
 
 Azure LLM 2023 and 2024, BurstGPT, Mooncake, results of ``vllm bench serve``, and plain tables are read unchanged; see
-:mod:`scenarios.trace_formats`.
+:mod:`scenarios.traces.formats`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.errors import InputError, check_count, check_finite, invalid, unknown_name
-from scenarios.lengths import MAX_TOKENS
-from scenarios.request_chunks import (
+from scenarios.traces.formats import BLOCK_TOKENS, TraceFormat, find_format, locate_columns
+from scenarios.traces.sources import Table
+from scenarios.workloads.lengths import MAX_TOKENS
+from scenarios.workloads.request_chunks import (
     ROWS_PER_CHUNK,
     Floats,
     Ints,
@@ -28,9 +30,7 @@ from scenarios.request_chunks import (
     sort_by_arrival,
     with_columns,
 )
-from scenarios.trace_formats import BLOCK_TOKENS, TraceFormat, find_format, locate_columns
-from scenarios.trace_sources import Table
-from scenarios.transforms import spread_arrivals
+from scenarios.workloads.transforms import spread_arrivals
 from sim.workload import RequestChunk, Segment
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -101,7 +101,7 @@ def read_trace(
     path : str or Path
         The file; gzip is recognised by its content.
     format : str
-        ``"auto"`` or a name of :data:`scenarios.trace_formats.FORMATS`.
+        ``"auto"`` or a name of :data:`scenarios.traces.formats.FORMATS`.
     options : ReadOptions, optional
         See there.
     rng : numpy.random.Generator, optional

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from latency_models.errors import InputError, check_finite, invalid
-from scenarios.request_chunks import ROWS_PER_CHUNK, Floats
+from scenarios.workloads.request_chunks import ROWS_PER_CHUNK, Floats
 
 _FIRST_CHUNK = 256
 _STRICT: dict[str, Any] = {"extra": "forbid"}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from latency_models.errors import InputError
-from scenarios.request_chunks import Floats, Ints, arrivals, output_lengths, prompt_lengths
+from scenarios.workloads.request_chunks import Floats, Ints, arrivals, output_lengths, prompt_lengths
 from sim.workload import RequestChunk, Segment
 
 DISPERSION_WINDOWS_S = (1.0, 10.0, 60.0)

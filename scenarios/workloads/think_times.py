@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from latency_models.errors import check_finite, invalid
-from scenarios.request_chunks import Floats
+from scenarios.workloads.request_chunks import Floats
 
 _STRICT: dict[str, Any] = {"extra": "forbid"}
 

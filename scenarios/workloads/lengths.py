@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from latency_models.errors import InputError, check_count, check_finite, invalid
-from scenarios.request_chunks import Floats, Ints
+from scenarios.workloads.request_chunks import Floats, Ints
 
 MAX_TOKENS = 2**31 - 1
 """Longest length that is accepted from outside or drawn."""

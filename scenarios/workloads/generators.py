@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from latency_models.errors import InputError, check_count, check_finite, invalid
-from scenarios.arrival_processes import ArrivalProcess
-from scenarios.child_seeds import named_generator
-from scenarios.lengths import MAX_TOKENS, AnyLength, ConstantLength, JointLengths
-from scenarios.request_chunks import Ints, label, make_chunk
-from scenarios.transforms import merge
+from scenarios.workloads.arrival_processes import ArrivalProcess
+from scenarios.workloads.lengths import MAX_TOKENS, AnyLength, ConstantLength, JointLengths
+from scenarios.workloads.request_chunks import Ints, label, make_chunk
+from scenarios.workloads.transforms import merge
+from sim.random_streams import named_generator
 from sim.workload import OpenTraffic, RequestChunk, RequestSpec, Segment, Traffic
 
 

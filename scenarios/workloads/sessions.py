@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from latency_models.errors import InputError, check_count, check_finite
-from scenarios.arrival_processes import ArrivalProcess
-from scenarios.child_seeds import named_generator
-from scenarios.generators import PrefixPool, RequestLabels, SharedPrefix
-from scenarios.lengths import MAX_TOKENS, JointLengths, LengthDistribution
-from scenarios.request_chunks import Ints, chunk_of
-from scenarios.think_times import ThinkTime
+from scenarios.workloads.arrival_processes import ArrivalProcess
+from scenarios.workloads.generators import PrefixPool, RequestLabels, SharedPrefix
+from scenarios.workloads.lengths import MAX_TOKENS, JointLengths, LengthDistribution
+from scenarios.workloads.request_chunks import Ints, chunk_of
+from scenarios.workloads.think_times import ThinkTime
+from sim.random_streams import named_generator
 from sim.workload import RequestChunk, RequestSpec, Segment
 
 
@@ -77,7 +77,7 @@ class SessionTraffic:
     system_prompt : SharedPrefix, optional
         Pool of system prompts, one per session.
     pool_seed, labels
-        As for :func:`scenarios.generators.open_loop`.
+        As for :func:`scenarios.workloads.generators.open_loop`.
     client : str
         First part of the request ids; no two clients of a run may have the same.
     """

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from latency_models.errors import check_count
-from scenarios.child_seeds import named_generator
-from scenarios.generators import Bounds, PrefixPool, RequestLabels, SharedPrefix
-from scenarios.lengths import MAX_TOKENS, JointLengths
-from scenarios.request_chunks import chunk_of, resize
-from scenarios.think_times import ThinkTime
+from scenarios.workloads.generators import Bounds, PrefixPool, RequestLabels, SharedPrefix
+from scenarios.workloads.lengths import MAX_TOKENS, JointLengths
+from scenarios.workloads.request_chunks import chunk_of, resize
+from scenarios.workloads.think_times import ThinkTime
+from sim.random_streams import named_generator
 from sim.workload import RequestChunk, RequestSpec, Segment
 
 _DRAWS_PER_BLOCK = 1024
@@ -55,7 +55,7 @@ class ClosedLoopTraffic:
     seed : numpy.random.SeedSequence
         Parent of the streams ``lengths``, ``think times`` and ``prefixes``.
     pool_seed, labels, shared_prefix
-        As for :func:`scenarios.generators.open_loop`.
+        As for :func:`scenarios.workloads.generators.open_loop`.
     client : str
         First part of the request ids; no two clients of a run may have the same.
     """

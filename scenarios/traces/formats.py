@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from latency_models.errors import InputError, unknown_name
-from scenarios.trace_sources import (
+from scenarios.traces.sources import (
     Table,
     csv_tables,
     json_document,

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from scenarios.arrival_processes import MMPP2
-from scenarios.request_chunks import Floats
+from scenarios.workloads.arrival_processes import MMPP2
+from scenarios.workloads.request_chunks import Floats
 
 
 def mmpp_dispersion(process: MMPP2, window_s: float) -> float:

@@ -1,0 +1,225 @@
+"""The ``workload:`` section of a scenario: its schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator, model_validator
+
+from latency_models.errors import RouterwiseError
+from scenarios.workloads.arrival_processes import AnyArrivals
+from scenarios.workloads.generators import Bounds, RequestLabels, SharedPrefix
+from scenarios.workloads.lengths import (
+    MAX_TOKENS,
+    AnyLength,
+    ConditionalLengths,
+    IndependentLengths,
+    JointPairs,
+)
+from scenarios.workloads.think_times import AnyThinkTime
+from scenarios.workloads.transforms import AnyTransform
+
+
+def _explained(value: Any, validate: Callable[[Any], Any]) -> Any:
+    """Let the checks of the domain objects report as validation errors, which say where in the file they are."""
+    try:
+        return validate(value)
+    except RouterwiseError as error:
+        raise ValueError(str(error)) from None
+
+
+_Explained = WrapValidator(_explained)
+
+
+class _Section(BaseModel):
+    """Base of the schema: unknown keys and infinite numbers are errors, and nothing changes after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TraceLengths(_Section):
+    """Pairs of lengths drawn from those of a trace's requests, each equally likely."""
+
+    kind: Literal["trace"]
+    path: Path
+    format: str = "auto"
+    drop_empty: bool = False
+
+
+def _tag_independent(value: Any) -> Any:
+    """Accept ``{prompt: ..., output: ...}`` without a kind."""
+    if isinstance(value, dict) and "kind" not in value and {"prompt", "output"} & value.keys():
+        return {"kind": "independent", **value}
+    return value
+
+
+def _tagged(value: Any, validate: Callable[[Any], Any]) -> Any:
+    return _explained(_tag_independent(value), validate)
+
+
+Lengths = Annotated[
+    Annotated[IndependentLengths | JointPairs | ConditionalLengths | TraceLengths, Field(discriminator="kind")],
+    WrapValidator(_tagged),
+]
+Arrivals = Annotated[AnyArrivals, _Explained]
+Length = Annotated[AnyLength, _Explained]
+Prefix = Annotated[SharedPrefix, _Explained]
+Think = Annotated[float, Field(ge=0)] | Annotated[AnyThinkTime, _Explained]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+
+
+class _Labelled(_Section):
+    """Client with a model and a class of its own."""
+
+    name: Annotated[str, Field(min_length=1)] | None = None
+    """Name in a mixture: it keeps the client's random streams when others are added; default: its position."""
+    model: str | None = None
+    request_class: str | None = Field(default=None, alias="class")
+
+
+class _Generated(_Labelled):
+    """Client whose requests are generated."""
+
+    priority: int = 0
+    deadline_s: Positive | None = None
+    cancel_after_s: Positive | None = None
+
+    def labels(self) -> RequestLabels:
+        """What every request carries."""
+        return RequestLabels(
+            model=self.model,
+            request_class=self.request_class,
+            priority=self.priority,
+            deadline_s=self.deadline_s,
+            cancel_after_s=self.cancel_after_s,
+        )
+
+
+class _Bounded(_Generated):
+    """Generated client that ends after some requests or some time."""
+
+    requests: Count | None = None
+    duration_s: Positive | None = None
+
+    @model_validator(mode="after")
+    def _has_end(self) -> _Bounded:
+        if self.requests is None and self.duration_s is None:
+            raise ValueError("endless traffic needs a bound; give requests or duration_s")
+        return self
+
+    def bounds(self) -> Bounds:
+        """Where the traffic ends."""
+        return Bounds(requests=self.requests, duration_s=self.duration_s)
+
+
+class TraceWorkload(_Labelled):
+    """A recorded trace; see :class:`scenarios.traces.readers.ReadOptions` for how it is read."""
+
+    kind: Literal["trace"]
+    path: Path
+    format: Literal["auto", "azure", "burstgpt", "csv", "jsonl", "mooncake", "parquet", "vllm-bench"] = "auto"
+    sort: bool = False
+    drop_empty: bool = False
+    rebase: bool | None = None
+    where: dict[str, str | int] = Field(default_factory=dict)
+    block_tokens: Count | None = None
+    spread_s: Annotated[float, Field(ge=0)] = 0.0
+    models: dict[str, str] = Field(default_factory=dict)
+    """Names of models in the trace and what to call them here; with it, every other name is an error."""
+    transforms: tuple[Annotated[AnyTransform, _Explained], ...] = ()
+
+    @model_validator(mode="after")
+    def _one_model(self) -> TraceWorkload:
+        if self.model is not None and self.models:
+            raise ValueError("model and models exclude each other; model replaces every name in the trace")
+        return self
+
+
+class SyntheticWorkload(_Bounded):
+    """Open-loop traffic from an arrival process."""
+
+    kind: Literal["synthetic"]
+    arrivals: Arrivals
+    lengths: Lengths
+    shared_prefix: Prefix | None = None
+    transforms: tuple[Annotated[AnyTransform, _Explained], ...] = ()
+
+
+class ClosedLoopWorkload(_Bounded):
+    """Users who wait for each answer."""
+
+    kind: Literal["closed-loop"]
+    users: Annotated[int, Field(ge=1, le=1_000_000)]
+    think_time_s: Think
+    lengths: Lengths
+    shared_prefix: Prefix | None = None
+
+
+class SessionsWorkload(_Generated):
+    """Multi-turn conversations."""
+
+    kind: Literal["sessions"]
+    arrivals: Arrivals
+    turns: Length
+    """Turns of a session: a distribution of integers, e.g. ``{kind: geometric, mean: 4}``."""
+    lengths: Lengths
+    """Of the new message and of the answer, per turn."""
+    think_time_s: Think
+    system_prompt: Prefix | None = None
+    max_prompt_tokens: Count | None = None
+    sessions: Count | None = None
+    duration_s: Positive | None = None
+
+    @model_validator(mode="after")
+    def _has_end(self) -> SessionsWorkload:
+        if self.sessions is None and self.duration_s is None:
+            raise ValueError("endless sessions need a bound; give sessions or duration_s")
+        return self
+
+
+Client = Annotated[
+    TraceWorkload | SyntheticWorkload | ClosedLoopWorkload | SessionsWorkload, Field(discriminator="kind")
+]
+
+
+def _distinct_names(clients: tuple[Client, ...]) -> tuple[Client, ...]:
+    names = [client_name(client, index) for index, client in enumerate(clients)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two clients are called {name!r}; allowed: distinct names")
+    return clients
+
+
+def client_name(client: Client, index: int) -> str:
+    """The name of a client in a mixture: its own, or its position."""
+    return client.name if client.name is not None else f"client-{index}"
+
+
+class MixtureWorkload(_Section):
+    """Several clients at once."""
+
+    kind: Literal["mixture"]
+    clients: Annotated[tuple[Client, ...], Field(min_length=1), AfterValidator(_distinct_names)]
+
+
+WorkloadConfig = Annotated[
+    TraceWorkload | SyntheticWorkload | ClosedLoopWorkload | SessionsWorkload | MixtureWorkload,
+    Field(discriminator="kind"),
+]
+"""The ``workload:`` section, told apart by ``kind``; a field of a pydantic model can have this type."""
+
+
+def parse_workload(section: object) -> WorkloadConfig:
+    """Validate a ``workload:`` section given as plain values.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If it does not follow the schema.
+    """
+    adapter: TypeAdapter[Any] = TypeAdapter(WorkloadConfig)
+    config: WorkloadConfig = adapter.validate_python(section)
+    return config
