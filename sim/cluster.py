@@ -323,7 +323,10 @@ class Cluster:
     def _result(self) -> SimulationResult:
         recorder = self.recorder
         for request, (replica, request_class) in self._in_system.items():
-            replica.engine.settle_outputs(request)
+            if request.state == DONE:
+                request.outputs_delivered = request.max_outputs
+            elif not request.cancelled:
+                replica.engine.settle_outputs(request)
             recorder.end(request, replica.model_index, replica.index, request_class, math.nan, Status.UNFINISHED)
         for replica in self._replicas:
             replica.engine.close_log()

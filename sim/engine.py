@@ -51,6 +51,7 @@ class Engine:
         "_current",
         "_event",
         "_executed",
+        "_fresh",
         "_idle_sleep_s",
         "_macro",
         "_observer",
@@ -94,6 +95,8 @@ class Engine:
         self._planned = 0
         """Further steps of the front run that the pending event skips."""
         self._executed = False
+        # Requests that arrived since the loop last turned: vLLM's scheduler does not know them yet.
+        self._fresh: set[Request] = set()
         self._event: Occurrence | None = None
         self._aborted: list[Request] = []
 
@@ -105,6 +108,7 @@ class Engine:
         if self._planned and self._observer is not None:
             self._show_steps_until_now(self._observer)
         scheduler.add(request)
+        self._fresh.add(request)
         if self._event is None:
             self._wake(self.clock.now)
         elif self._planned and (scheduler.could_admit() or self._observer is not None):
@@ -131,7 +135,13 @@ class Engine:
         front = self._queue[0] if self._queue else None
         if front is None:
             return
-        current = self._completed + self._steps_begun()
+        begun = self._steps_begun()
+        if begun:
+            # Their ends are past: rounding must not move them back into this instant.
+            self.scheduler.extend(front, begun)
+            self._completed += begun
+            self._planned -= begun
+        current = self._completed
         self.run_log.split(front, current)
         front.change_speed(now_s, slowdown, current)
         self._await_front(self._planned)
@@ -181,7 +191,10 @@ class Engine:
             request.last_token_s = request.gap_after.end_s
         elif request.first_token_s == request.first_token_s and self._current is not None:
             ended = self._completed + self._steps_begun()
-            request.last_token_s = self._current.end_of(ended)
+            log_is_ahead = ended <= self._current.logged
+            request.last_token_s = (
+                self.run_log.open_from_s(self._current) if log_is_ahead else self._current.end_of(ended)
+            )
         if request.decoding:
             in_flight = sum(step is not None for step in self._queue)
             scheduled = request.base + self._batch.steps + self._steps_begun() + 1 - request.prompt_tokens
@@ -228,6 +241,7 @@ class Engine:
         scheduler = self.scheduler
         queue = self._queue
         depth = 1 + scheduler.lag
+        self._fresh.clear()
         while True:
             if self._aborted:
                 self._carry_out_aborts(now_s)
@@ -316,13 +330,17 @@ class Engine:
         if not scheduler.lag:
             scheduler.retire_due()
         now_s = self.clock.now
+        if self._aborted:
+            # vLLM aborts before it delivers a step's tokens.
+            self._carry_out_aborts(now_s)
         if (front.prefills is not None or front.finishing or front.gap_closers is not None) and (
             completed == front.scheduled
         ):
             self._deliver(front, now_s)
         if queue and (following := queue[0]) is not None and following is not front:
             self._start(following, end_s)
-        if self._executed or not scheduler.has_work():
+        known = bool(scheduler.running) or scheduler.finished_unreported or len(scheduler.waiting) > len(self._fresh)
+        if self._executed or not known:
             self._iterate(now_s)
         else:
             self._wake(now_s + self._idle_sleep_s)
@@ -355,7 +373,8 @@ class Engine:
             elif request.gap_after is not step:
                 self._close_gap(request, step, now_s)
         for request in step.gap_closers or ():
-            self._close_gap(request, step, now_s)
+            if request.gap_after is not step:
+                self._close_gap(request, step, now_s)
         finishing = step.finishing
         if len(finishing) > 1:
             finishing.sort(key=_order)
@@ -368,14 +387,16 @@ class Engine:
 
     def _close_gap(self, request: Request, step: Step, now_s: float) -> None:
         before = request.gap_after
-        if before is not None and request.state != DONE:
+        if before is not None and before is not step and request.state != DONE:
             self.outcomes.on_gap(request, before.end_s, now_s)
             # Asynchronous scheduling may have taken it off again while this token was on the way.
-            request.gap_after = step if request.state == PREEMPTED else None
+            off = request.state == PREEMPTED or self.scheduler.was_skipped(request)
+            request.gap_after = step if off else None
 
     def _carry_out_aborts(self, now_s: float) -> None:
-        for request in self._aborted:
+        known = [request for request in self._aborted if request not in self._fresh]
+        for request in known:
             if request.state != DONE:
                 self.scheduler.abort(request)
                 self.outcomes.on_abort(request, now_s)
-        self._aborted.clear()
+        self._aborted = [request for request in self._aborted if request in self._fresh]

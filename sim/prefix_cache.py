@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 
 from sim.decoding import DecodingBatch
-from sim.request import Request
+from sim.request import RUNNING, Request
 from sim.workload import Segment
 
 _NO_KEY = 0
@@ -72,11 +72,7 @@ class PrefixCache:
             limit = min(limit, self._shareable_blocks(request))
         if limit <= 0:
             return 0, 0
-        for name, _ in request.content or ():
-            if name.startswith("out:") and name[4:] in self._running:
-                # Outputs are recorded when somebody asks; between look-ups it makes no difference.
-                owner = self._running[name[4:]]
-                self.register(owner, self._registered_tokens(owner))
+        self._catch_up(request, admitted=True)
         keys = self._keys(request, limit)
         by_key = self._by_key
         holders = self._holders
@@ -127,7 +123,25 @@ class PrefixCache:
         """Record the hashes of the full blocks within the first ``tokens`` tokens, as far as others could hit them."""
         full = min(tokens // self.block_size, self._shareable_blocks(request))
         if full > request.registered:
+            self._catch_up(request, admitted=request.state != RUNNING)
             self._register(request, full)
+
+    def _catch_up(self, request: Request, *, admitted: bool) -> None:
+        """Record the outputs of running requests that are part of this request's prompt, before anything of its own.
+
+        Outputs are recorded only when somebody asks.  Of several blocks with equal content the one registered first is
+        found, and within a step vLLM registers in running order; a request being admitted comes last.
+        """
+        for name, _ in request.content or ():
+            owner = self._running.get(name[4:]) if name.startswith("out:") else None
+            if owner is None or owner is request or not (admitted or owner.decoding):
+                continue
+            tokens = self._registered_tokens(owner)
+            if not admitted and owner.order > request.order:
+                tokens -= 1
+            full = min(tokens // self.block_size, self._shareable_blocks(owner))
+            if full > owner.registered:
+                self._register(owner, full)
 
     def release(self, request: Request, registered_tokens: int, returns: bool) -> None:
         """Free all blocks of a request; the first ``registered_tokens`` tokens had their full blocks hashed.

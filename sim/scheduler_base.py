@@ -65,6 +65,8 @@ class Scheduler(ABC):
         self._draining: set[Request] = set()
         # Decoding requests that were passed over in the step before.
         self._skipped: set[Request] = set()
+        # Decoding requests scheduled by the last decision after having been passed over: no token was on the way then.
+        self._reentered: set[Request] = set()
         # Decoding requests that wait while prompts are computed (older engines).
         self._stalled: list[Request] = []
         self._admissions = 0
@@ -128,6 +130,8 @@ class Scheduler(ABC):
             step.finishing.extend(done)
             if self.lag:
                 self._draining.update(done)
+                for request in done:
+                    self.pool.register(request, self._registered_tokens(request))
 
     def finish(self, request: Request) -> None:
         """A request has got its last token: free what it held."""
@@ -175,15 +179,15 @@ class Scheduler(ABC):
             step.gap_closers = gap_closers
         elif not decode_size:
             return None
-        elif step is not None and step.version == batch.version and step.scheduled < step.limit and gap_closers is None:
+        elif step is not None and step.version == batch.version and step.scheduled < step.limit and gap_closers is None and not self.preempted:
             step.scheduled += 1
             return step
         else:
             step = self._decode_step(decode_size, decode_context)
             step.version = batch.version
-            if gap_closers:
-                # The gap ends with the first step, so that is a step of its own.
-                step.gap_closers = gap_closers
+            step.gap_closers = gap_closers
+            if gap_closers or self._skipped:
+                # A gap begins or ends here, so that is a step of its own.
                 step.limit = 1
         step.blocks_used = self.pool.total - self.pool.free
         self._last_step = step
@@ -229,6 +233,9 @@ class Scheduler(ABC):
         ``tokens_scheduled`` is what it had been given in this very decision, which is undone.
         """
         registered = self._registered_tokens(victim) + tokens_scheduled
+        if tokens_scheduled and victim.decoding and self.lag and victim not in self._skipped:
+            # The token it was to compute next is still on the way and has no hash yet.
+            registered = max(victim.target, victim.base + self.batch.steps)
         if victim.decoding:
             self.batch.leave(victim)
         elif victim in self._prefilling:
@@ -254,7 +261,8 @@ class Scheduler(ABC):
         All computed ones; but under asynchronous scheduling an output on the way is not known yet.
         """
         computed = request.base + self.batch.steps if request.decoding else request.computed
-        if self.lag and computed >= request.target and request not in self._skipped:
+        on_the_way = self.lag and request not in self._skipped and request not in self._reentered
+        if on_the_way and computed >= request.target:
             return max(request.target, computed - 1)
         return computed
 

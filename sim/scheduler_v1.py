@@ -42,6 +42,8 @@ class SchedulerV1(Scheduler):
                 pool.draw(batch, 1)
                 batch.advance(1)
         if counted:
+            if self._reentered:
+                self._reentered = set()
             decode_size = batch.size
             decode_context = batch.context
             budget -= decode_size
@@ -160,7 +162,6 @@ class SchedulerV1(Scheduler):
                     chunks.append((request, tokens, before, before + tokens == request.target))
                     request.computed = before + tokens
                     request.held = -(-request.computed // self._block_size)
-                    self.pool.register(request, request.computed)
             elif request not in scheduled:
                 passed_over.append((request, request.finish_at - batch.steps))
                 if request.gap_after is None:
@@ -170,9 +171,12 @@ class SchedulerV1(Scheduler):
                 gap_closers.append(request)
         batch.advance(1)
         size, context = batch.size, batch.context
+        self._reentered = {request for request in self._skipped if request in scheduled}
         self._skipped = {request for request, _ in passed_over}
         for request, remaining in passed_over:
             batch.join(request, request.computed, remaining)
+        for request, *_ in chunks:
+            self.pool.register(request, request.computed)
         return size, context, gap_closers or None
 
     def _grow(self, chunk: Chunk) -> None:
