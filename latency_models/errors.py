@@ -61,7 +61,6 @@ def check_finite(field: str, value: Any, *, minimum: float = 0.0, exclusive: boo
 
 def check_count(field: str, value: Any, *, minimum: int = 1) -> int:
     """Return ``value`` if it is an integer of at least ``minimum``; raise :class:`InputError` otherwise."""
-    whole = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not whole or int(value) != value or value < minimum:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
         raise invalid(field, value, f"an integer >= {minimum}")
     return int(value)

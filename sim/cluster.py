@@ -9,6 +9,7 @@ import numpy as np
 
 import sim.balancers
 import sim.model_routers  # noqa: F401  (both register the built-in policies)
+from latency_models.errors import invalid
 from sim.clock import ARRIVAL, CONTROL, FOLLOW_UP, OBSERVER, Clock, Occurrence
 from sim.cluster_spec import ClusterSpec, ModelSpec, ReplicaSpec, RunSpec
 from sim.engine import Engine
@@ -164,8 +165,15 @@ class Cluster:
         if spec is None:
             self._expected -= 1
             self._stop_if_over()
-        else:
+        elif spec.arrival_s >= self.clock.now:
             self.clock.at(spec.arrival_s, ARRIVAL, self._on_stream_arrival, spec)
+        else:
+            raise invalid(
+                f"arrival of request {self._arrivals}",
+                spec.arrival_s,
+                f"a time not before that of the request before it ({self.clock.now:g} s)",
+                "Sort the workload by arrival.",
+            )
 
     def _on_stream_arrival(self, event: Occurrence) -> None:
         self._arrive(event.payload)
@@ -177,6 +185,7 @@ class Cluster:
 
     def _arrive(self, spec: RequestSpec) -> None:
         row = self._arrivals
+        _check(spec, row)
         self._arrivals = row + 1
         recorder = self.recorder
         recorder.name(row, spec.request_id, spec.session)
@@ -313,7 +322,7 @@ class Cluster:
             )
         recorder = self.recorder
         recorder.sample(values)
-        if recorder.samples_taken() >= self.run.max_samples and recorder.samples_taken() % 2 == 0:
+        if recorder.samples_taken() >= self.run.max_samples and recorder.samples_taken() % 2 == 1:
             recorder.thin_samples()
             self._sample_interval_s *= 2
         if self._progress is not None:
@@ -350,6 +359,18 @@ class Cluster:
             end_s=self.clock.now,
             events=self.clock.events,
         )
+
+
+def _check(spec: RequestSpec, row: int) -> None:
+    """Raise :class:`InputError` if a request makes no sense."""
+    if spec.prompt_tokens < 1 or spec.output_tokens < 1:
+        lengths = (spec.prompt_tokens, spec.output_tokens)
+        raise invalid(f"prompt and output tokens of request {row}", lengths, "at least 1 each")
+    if spec.content is not None and sum(length for _, length in spec.content) > spec.prompt_tokens:
+        raise invalid(f"content of request {row}", spec.content, f"at most its {spec.prompt_tokens} prompt tokens")
+    for name, patience_s in (("deadline_s", spec.deadline_s), ("cancel_after_s", spec.cancel_after_s)):
+        if patience_s is not None and not patience_s > 0:
+            raise invalid(f"{name} of request {row}", patience_s, "seconds > 0")
 
 
 def _patience_end(spec: RequestSpec) -> tuple[float, Status]:

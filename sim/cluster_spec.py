@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from latency_models.errors import check_count, check_finite, invalid
+from latency_models.errors import check_count, check_finite, invalid, unknown_name
 from latency_models.step_time import StepTimeModel
 from sim.settings import EngineSettings
 from sim.stage import StageSpec
@@ -92,6 +92,8 @@ class SpeedChange:
 
     def __post_init__(self) -> None:
         check_finite("speed_changes.at_s", self.at_s)
+        check_count("speed_changes.model", self.model, minimum=0)
+        check_count("speed_changes.replica", self.replica, minimum=0)
         check_finite("speed_changes.slowdown", self.slowdown, exclusive=True)
 
 
@@ -116,6 +118,18 @@ class ClusterSpec:
         check_count("gpus.count", self.gpus)
         if not self.models:
             raise invalid("models", [], "at least one model")
+        if self.oversized not in ("error", "reject"):
+            raise unknown_name("oversized", self.oversized, ("error", "reject"))
+        names = [model.name for model in self.models]
+        for name in names:
+            if names.count(name) > 1:
+                raise invalid("models", names, "models with different names")
+        for change in self.speed_changes:
+            if change.model >= len(self.models):
+                raise invalid("speed_changes.model", change.model, f"0 to {len(self.models) - 1}, a model's index")
+            replicas = len(self.models[change.model].replicas)
+            if change.replica >= replicas:
+                raise invalid("speed_changes.replica", change.replica, f"0 to {replicas - 1}, a replica of the model")
         memory = [0.0] * self.gpus
         for model in self.models:
             taken: set[int] = set()
@@ -155,6 +169,10 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         check_count("seed", self.seed, minimum=0)
+        check_count("replication", self.replication, minimum=0)
+        check_count("max_samples", self.max_samples, minimum=2)
+        if self.mode not in ("macro", "reference"):
+            raise unknown_name("engine mode", self.mode, ("macro", "reference"))
         check_finite("sample_interval_s", self.sample_interval_s, exclusive=True)
         if not self.until_s > 0:
             raise invalid("until_s", self.until_s, "a time > 0")

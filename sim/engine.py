@@ -339,11 +339,15 @@ class Engine:
             self._deliver(front, now_s)
         if queue and (following := queue[0]) is not None and following is not front:
             self._start(following, end_s)
-        known = bool(scheduler.running) or scheduler.finished_unreported or len(scheduler.waiting) > len(self._fresh)
-        if self._executed or not known:
+        if self._executed or not self._knows_work():
             self._iterate(now_s)
         else:
             self._wake(now_s + self._idle_sleep_s)
+
+    def _knows_work(self) -> bool:
+        """Whether vLLM's loop has work, requests aside that arrived since it last turned."""
+        scheduler = self.scheduler
+        return bool(scheduler.running) or scheduler.finished_unreported or len(scheduler.waiting) > len(self._fresh)
 
     def _extend_step_by_step(self, front: Step, planned: int, observer: StepObserver) -> None:
         for _ in range(planned):
@@ -370,11 +374,10 @@ class Engine:
                 continue
             if request.first_token_s != request.first_token_s:
                 request.first_token_s = now_s
-            elif request.gap_after is not step:
+            else:
                 self._close_gap(request, step, now_s)
         for request in step.gap_closers or ():
-            if request.gap_after is not step:
-                self._close_gap(request, step, now_s)
+            self._close_gap(request, step, now_s)
         finishing = step.finishing
         if len(finishing) > 1:
             finishing.sort(key=_order)
@@ -394,9 +397,10 @@ class Engine:
             request.gap_after = step if off else None
 
     def _carry_out_aborts(self, now_s: float) -> None:
-        known = [request for request in self._aborted if request not in self._fresh]
-        for request in known:
-            if request.state != DONE:
+        aborted, self._aborted = self._aborted, []
+        for request in aborted:
+            if request in self._fresh:
+                self._aborted.append(request)
+            elif request.state != DONE:
                 self.scheduler.abort(request)
                 self.outcomes.on_abort(request, now_s)
-        self._aborted = [request for request in self._aborted if request in self._fresh]

@@ -100,12 +100,16 @@ class Recorder:
         return len(self._samples) // self._sample_width if self._sample_width else 0
 
     def thin_samples(self) -> None:
-        """Drop every other sample; the busy shares of the dropped ones are averaged into those that stay."""
-        pairs = np.array(self._samples).reshape(-1, 2, self._sample_width)
+        """Drop every other sample after the first; their busy shares are averaged into those that stay.
+
+        There must be an odd number of samples: the one at the start, and pairs.
+        """
+        table = np.array(self._samples).reshape(-1, self._sample_width)
+        pairs = table[1:].reshape(-1, 2, self._sample_width)
         kept = pairs[:, 1, :].copy()
         busy = len(SAMPLE_COLUMNS) - 1
         kept[:, busy :: len(SAMPLE_COLUMNS)] = pairs[:, :, busy :: len(SAMPLE_COLUMNS)].mean(axis=1)
-        self._samples = array("d", kept.ravel().tobytes())
+        self._samples = array("d", np.concatenate([table[:1], kept]).tobytes())
 
     def classes(self) -> tuple[str, ...]:
         """Names of the request classes."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+from latency_models.errors import RouterwiseError
 from latency_models.step_time import StepTimeModel
 from sim.block_counter import BlockCounter
 from sim.decoding import DecodingBatch
@@ -17,6 +18,8 @@ from sim.request import DONE, PREEMPTED, RUNNING, WAITING, Request
 from sim.settings import EngineSettings
 from sim.step import Step
 from sim.waiting import waiting_queue
+
+_MOST_PREEMPTIONS = 10_000
 
 Chunk = tuple[Request, int, int, bool]
 """A prefill chunk: request, tokens, tokens computed before, does it emit a token."""
@@ -179,7 +182,13 @@ class Scheduler(ABC):
             step.gap_closers = gap_closers
         elif not decode_size:
             return None
-        elif step is not None and step.version == batch.version and step.scheduled < step.limit and gap_closers is None and not self.preempted:
+        elif (
+            step is not None
+            and step.version == batch.version
+            and step.scheduled < step.limit
+            and gap_closers is None
+            and not self.preempted
+        ):
             step.scheduled += 1
             return step
         else:
@@ -251,6 +260,11 @@ class Scheduler(ABC):
         self._let_go(victim, registered, returns=True)
         victim.state = PREEMPTED
         victim.preemptions += 1
+        if victim.preemptions > _MOST_PREEMPTIONS:
+            raise RouterwiseError(
+                f"request {victim.name} was preempted {_MOST_PREEMPTIONS} times and makes no progress, as it would in "
+                "vLLM; raise engine.num_gpu_blocks, or set engine.scheduler_reserve_full_isl"
+            )
         victim.computed = 0
         self.waiting.appendleft(victim)
         self.preempted.append(victim)

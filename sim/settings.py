@@ -7,6 +7,14 @@ from typing import Any, Literal
 
 from latency_models.errors import check_count, check_finite, invalid, unknown_name
 
+_SWITCHES = (
+    "long_prefill_token_threshold_adaptive",
+    "enable_chunked_prefill",
+    "enable_prefix_caching",
+    "scheduler_reserve_full_isl",
+    "async_scheduling",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
@@ -49,6 +57,9 @@ class EngineSettings:
         check_count("engine.long_prefill_token_threshold", self.long_prefill_token_threshold, minimum=0)
         if self.max_num_active_seqs is not None:
             check_count("engine.max_num_active_seqs", self.max_num_active_seqs)
+        for name in _SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise invalid(f"engine.{name}", getattr(self, name), "true or false")
         if check_finite("engine.watermark", self.watermark) >= 1:
             raise invalid("engine.watermark", self.watermark, "a share of the KV blocks, 0 <= watermark < 1")
         for name, choices in (("scheduler", ("vllm-v1", "vllm-v0")), ("scheduling_policy", ("fcfs", "priority"))):
