@@ -6,7 +6,7 @@ Nothing is expanded for the statistics: they cost a few seconds for millions of 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -246,11 +246,6 @@ class TokenClock:
         itls = np.concatenate([itls[taken], gaps[:, 3] - gaps[:, 2]])
         order = np.argsort(times, kind="stable")
         return RequestTokens(np.concatenate([[first_s], times[order]]), itls[order])
-
-    def all_rows(self) -> Iterator[RequestTokens]:
-        """Tokens of every request, in order of the rows."""
-        for row in range(len(self._result.requests)):
-            yield self.tokens(row)
 
     def _log(self, replica: int) -> Runs:
         if replica not in self._logs:

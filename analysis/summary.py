@@ -59,7 +59,7 @@ def summarise(result: SimulationResult, *, slo: Slo | None = None, warmup_s: flo
         "measured_s": report.measured_s,
         "end_s": result.end_s,
         "slo": str(slo) if slo else None,
-        "overall": report.group(report.counted, report.itls.overall),
+        "overall": report.group(report.everyone, report.itls.overall),
         "by_model": report.by_model(),
         "by_class": report.by_class(),
         "by_model_and_class": report.by_model_and_class(),
@@ -84,23 +84,26 @@ class _Report:
         self.measured_s = result.end_s - warmup_s
         self.latencies = RequestLatencies.of(result.requests)
         self.met = slo.met(self.latencies) if slo else None
-        selected = result.requests.arrival_s >= warmup_s
-        self.counted: Ints = np.flatnonzero(selected)
-        self.itls: InterTokenLatencies = inter_token_latencies(result, selected=selected)
-        self._model = result.requests.model[self.counted]
-        self._class = result.requests.request_class[self.counted]
+        self._warmup_s = warmup_s
+        self._selected = result.requests.arrival_s >= warmup_s
+        self.everyone: Ints = np.arange(len(result.requests))
+        self.itls: InterTokenLatencies = inter_token_latencies(result, selected=self._selected)
+        self._model = result.requests.model
+        self._class = result.requests.request_class
 
     def by_model(self) -> Summary:
         """One entry for each model, whether or not it was used."""
         return {
-            name: self.group(self.counted[self._model == model], self.itls.by_model.get(model))
+            name: self.group(self.everyone[self._model == model], self.itls.by_model.get(model))
             for model, name in enumerate(self.result.models)
         }
 
     def by_class(self) -> Summary:
         """One entry for each request class that occurs."""
         return {
-            self.result.classes[class_]: self.group(self.counted[self._class == class_], self.itls.by_class.get(class_))
+            self.result.classes[class_]: self.group(
+                self.everyone[self._class == class_], self.itls.by_class.get(class_)
+            )
             for class_ in _occurring(self._class)
         }
 
@@ -110,26 +113,32 @@ class _Report:
         for model, name in enumerate(self.result.models):
             of_model = self._model == model
             for class_ in _occurring(self._class[of_model]):
-                rows = self.counted[of_model & (self._class == class_)]
+                rows = self.everyone[of_model & (self._class == class_)]
                 found = self.itls.by_model_and_class.get((model, class_))
                 table[name][self.result.classes[class_]] = self.group(rows, found)
         return table
 
     def group(self, rows: Ints, itl: LatencyDistribution | None) -> Summary:
-        """Summary of the requests in ``rows``."""
+        """Summary of the requests in ``rows``.
+
+        Latencies and shares are of those that arrived after the warm-up; rates are of what left after it, whenever it
+        had arrived, so that a backlog does not hide throughput.
+        """
         requests, latencies = self.result.requests, self.latencies
-        finished = latencies.finished[rows]
+        leaving = rows[~(requests.finish_s[rows] < self._warmup_s)]
+        answering = rows[requests.first_token_s[rows] >= self._warmup_s]
+        met_leaving = None if self.met is None else self.met[leaving]
+        rows = rows[self._selected[rows]]
         prompt_tokens = requests.prompt_tokens[rows]
         admitted = ~np.isnan(requests.scheduled_s[rows])
-        answered = ~np.isnan(requests.first_token_s[rows])
         preemptions = requests.preemptions[rows]
         met = None if self.met is None else self.met[rows]
         return {
             "requests": {"total": len(rows), **_by_status(requests.status[rows])},
-            "requests_per_s": self._rate(finished),
-            "prompt_tokens_per_s": self._rate(prompt_tokens[answered]),
-            "output_tokens_per_s": self._rate(requests.generated_tokens[rows]),
-            "goodput_per_s": None if met is None else self._rate(met),
+            "requests_per_s": self._rate(latencies.finished[leaving]),
+            "prompt_tokens_per_s": self._rate(requests.prompt_tokens[answering]),
+            "output_tokens_per_s": self._rate(requests.generated_tokens[leaving]),
+            "goodput_per_s": None if met_leaving is None else self._rate(met_leaving),
             "slo_attainment": None if met is None else _ratio(met.sum(), len(rows)),
             "preemptions": int(preemptions.sum()),
             "preempted_requests": int(np.count_nonzero(preemptions)),

@@ -130,4 +130,3 @@ def _number(value: float, unit: str) -> str:
     if unit in ("rate", "seconds"):
         return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" if value < 10 else f"{value:.1f}"
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,11 @@ class RoundRobin:
     """Each replica in turn."""
 
     def __init__(self, replicas: int) -> None:
-        self._replicas = replicas
-        self._next = 0
+        self._turns = cycle([Decision(replica, "its turn") for replica in range(replicas)])
 
     def choose(self, request: RequestView, load: LoadView) -> Decision:
         """Return the next replica."""
-        index = self._next
-        self._next = (index + 1) % self._replicas
-        return Decision(index, "its turn")
+        return next(self._turns)
 
 
 class Random:
@@ -52,9 +50,12 @@ class Random:
 class LeastRequests:
     """The replica with the fewest unfinished requests, the first of them on ties."""
 
+    def __init__(self, replicas: int) -> None:
+        self._decisions = [Decision(replica, "fewest unfinished requests") for replica in range(replicas)]
+
     def choose(self, request: RequestView, load: LoadView) -> Decision:
         """Return the least loaded replica by requests."""
-        return Decision(_least(load.requests), "fewest unfinished requests")
+        return self._decisions[_least(load.requests)]
 
 
 class LeastTokens:
@@ -146,7 +147,7 @@ def random(context: BalancerContext, options: Mapping[str, Any]) -> ReplicaBalan
 def least_requests(context: BalancerContext, options: Mapping[str, Any]) -> ReplicaBalancer:
     """No options."""
     check_options("the least-requests balancer", options)
-    return LeastRequests()
+    return LeastRequests(context.replicas)
 
 
 @BALANCERS.register("least-tokens")

@@ -17,15 +17,15 @@ from typing import Any, cast
 import simpy
 from simpy.events import EventPriority
 
-ARRIVAL = 0
+ARRIVAL = EventPriority(0)
 """Priority of requests entering the system."""
-CONTROL = 1
+CONTROL = EventPriority(1)
 """Priority of aborts, deadlines and changes of speed."""
-REPLICA = 2
+REPLICA = EventPriority(2)
 """Priority of replica 0; replica i has ``REPLICA + i``."""
-FOLLOW_UP = 1 << 39
+FOLLOW_UP = EventPriority(1 << 39)
 """Priority of requests that arrive in the instant in which the one before them ended."""
-OBSERVER = 1 << 40
+OBSERVER = EventPriority(1 << 40)
 """Priority of samplers: they see an instant when everything else in it is over."""
 
 # How SimPy marks an event that is over.
@@ -47,6 +47,8 @@ class Occurrence(simpy.Event):
         self.callbacks = []
 
 
+_AFTERWARDS = EventPriority(OBSERVER + 1)
+
 Callback = Callable[[Occurrence], None]
 
 
@@ -57,11 +59,13 @@ class Clock(simpy.Environment):
         super().__init__()
         self.events = 0
         """Events processed by :meth:`drive`."""
+        self.now_s = 0.0
+        """The present time, as :attr:`now`, without the call."""
         self.priority = ARRIVAL
         """Priority of the present event: what has a lower one and is due now has happened already."""
         self._stopped = False
 
-    def at(self, time_s: float, priority: int, callback: Callback, payload: Any = None) -> Occurrence:
+    def at(self, time_s: float, priority: EventPriority, callback: Callback, payload: Any = None) -> Occurrence:
         """Call ``callback(occurrence)`` at ``time_s``.
 
         Parameters
@@ -76,7 +80,7 @@ class Clock(simpy.Environment):
             Its ``payload``.
         """
         occurrence = Occurrence(self, callback, payload)
-        heappush(self._queue, (time_s, EventPriority(priority), next(self._eid), occurrence))
+        heappush(self._queue, (time_s, priority, next(self._eid), occurrence))
         return occurrence
 
     def stop(self) -> None:
@@ -92,12 +96,13 @@ class Clock(simpy.Environment):
         events = 0
         while queue and not self._stopped:
             if queue[0][0] > until_s:
-                self._now = until_s
+                self._now = self.now_s = until_s
                 break
-            self._now, self.priority, _, event = heappop(queue)
+            self.now_s, self.priority, _, event = heappop(queue)
+            self._now = self.now_s
             events += 1
             callbacks, event.callbacks = event.callbacks, _PROCESSED
             for callback in callbacks:
                 callback(event)
         self.events += events
-        self.priority = OBSERVER + 1
+        self.priority = _AFTERWARDS

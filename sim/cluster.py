@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,9 +11,10 @@ import sim.balancers
 import sim.model_routers  # noqa: F401  (both register the built-in policies)
 from latency_models.errors import invalid
 from sim.clock import ARRIVAL, CONTROL, FOLLOW_UP, OBSERVER, Clock, Occurrence
-from sim.cluster_spec import ClusterSpec, ModelSpec, ReplicaSpec, RunSpec
+from sim.cluster_spec import AdmissionLimit, ClusterSpec, ModelSpec, ReplicaSpec, RunSpec
 from sim.engine import Engine
-from sim.misfit import misfit
+from sim.misfit import check_request, misfit
+from sim.model_loads import ModelLoads
 from sim.policies import BALANCERS, MODEL_ROUTERS, BalancerContext, RequestView, RouterContext
 from sim.random_streams import stream
 from sim.recorder import Recorder
@@ -47,7 +48,7 @@ class Replica:
         self.total_blocks = scheduler.pool.total
         self.api_server = None if model.api_server.is_free else Stage(model.api_server)
         self.detokeniser = None if model.detokenise.is_free else Stage(model.detokenise)
-        self.admission = model.admission
+        self.admission = None if model.admission == AdmissionLimit() else model.admission
         self.busy_at_sample_s = 0.0
 
     def on_finish(self, request: Request, now_s: float) -> None:
@@ -61,43 +62,6 @@ class Replica:
     def on_gap(self, request: Request, from_s: float, to_s: float) -> None:
         """Two tokens of a request lie apart."""
         self.cluster.recorder.gap(self.index, request.row, from_s, to_s)
-
-
-class ModelLoads:
-    """Loads of a model's replicas as its balancer sees them: live, or as of a moment ago."""
-
-    def __init__(self, clock: Clock, replicas: Sequence[Replica], staleness_s: float) -> None:
-        self._clock = clock
-        self._replicas = replicas
-        self._staleness_s = staleness_s
-        self.live_requests = [0] * len(replicas)
-        self.live_prompt_tokens = [0] * len(replicas)
-        self._seen_at_s = -staleness_s
-        self._seen_requests: Sequence[int] = self.live_requests
-        self._seen_prompt_tokens: Sequence[int] = self.live_prompt_tokens
-
-    def _refresh(self) -> None:
-        if self._staleness_s and self._clock.now - self._seen_at_s >= self._staleness_s:
-            self._seen_at_s = self._clock.now
-            self._seen_requests = tuple(self.live_requests)
-            self._seen_prompt_tokens = tuple(self.live_prompt_tokens)
-
-    @property
-    def requests(self) -> Sequence[int]:
-        """Unfinished requests of each replica."""
-        self._refresh()
-        return self._seen_requests
-
-    @property
-    def prompt_tokens(self) -> Sequence[int]:
-        """Prompt tokens of the unfinished requests of each replica."""
-        self._refresh()
-        return self._seen_prompt_tokens
-
-    def kv_used(self, replica: int) -> float:
-        """Share of a replica's KV blocks in use, right now."""
-        chosen = self._replicas[replica]
-        return chosen.engine.used_blocks() / chosen.total_blocks
 
 
 class Cluster:
@@ -136,7 +100,7 @@ class Cluster:
             for model in spec.models
         ]
         self._loads = [
-            ModelLoads(self.clock, replicas, model.staleness_s)
+            ModelLoads(self.clock, [replica.engine for replica in replicas], model.staleness_s)
             for model, replicas in zip(spec.models, self._by_model, strict=True)
         ]
         self._in_system: dict[Request, tuple[Replica, int]] = {}
@@ -165,13 +129,13 @@ class Cluster:
         if spec is None:
             self._expected -= 1
             self._stop_if_over()
-        elif spec.arrival_s >= self.clock.now:
+        elif spec.arrival_s >= self.clock.now_s:
             self.clock.at(spec.arrival_s, ARRIVAL, self._on_stream_arrival, spec)
         else:
             raise invalid(
                 f"arrival of request {self._arrivals}",
                 spec.arrival_s,
-                f"a time not before that of the request before it ({self.clock.now:g} s)",
+                f"a time not before that of the request before it ({self.clock.now_s:g} s)",
                 "Sort the workload by arrival.",
             )
 
@@ -185,11 +149,11 @@ class Cluster:
 
     def _arrive(self, spec: RequestSpec) -> None:
         row = self._arrivals
-        _check(spec, row)
+        check_request(spec, row)
         self._arrivals = row + 1
         recorder = self.recorder
         recorder.name(row, spec.request_id, spec.session)
-        now_s = self.clock.now
+        now_s = self.clock.now_s
         loads = self._loads
         view = RequestView(
             row, now_s, spec.prompt_tokens, spec.model, spec.request_class, spec.session, spec.priority, spec.content
@@ -213,7 +177,7 @@ class Cluster:
             if error is not None:
                 self.leave(replica, request, now_s, Status.REJECTED)
                 return
-        if self._turned_away(replica, spec):
+        if replica.admission is not None and _turned_away(replica.admission, replica.engine, spec):
             self.leave(replica, request, now_s, Status.REJECTED)
             return
         if spec.deadline_s is not None or spec.cancel_after_s is not None:
@@ -223,20 +187,10 @@ class Cluster:
         else:
             self.clock.at(api_server.leave_time(now_s, spec.prompt_tokens), ARRIVAL, self._on_tokenised, request)
 
-    def _turned_away(self, replica: Replica, spec: RequestSpec) -> bool:
-        limit = replica.admission
-        engine = replica.engine
-        if limit.max_queue_requests is not None and engine.waiting_requests() >= limit.max_queue_requests:
-            return True
-        return (
-            limit.max_queue_tokens is not None
-            and engine.waiting_prompt_tokens() + spec.prompt_tokens > limit.max_queue_tokens
-        )
-
     def _on_tokenised(self, event: Occurrence) -> None:
         request: Request = event.payload
         if request.state != DONE:
-            request.queued_s = self.clock.now
+            request.queued_s = self.clock.now_s
             self._in_system[request][0].engine.submit(request)
 
     # ------------------------------------------------------------------ departures
@@ -253,7 +207,7 @@ class Cluster:
     def _on_detokenised(self, event: Occurrence) -> None:
         request: Request = event.payload
         if request in self._in_system:
-            self.leave(self._in_system[request][0], request, self.clock.now, Status.FINISHED)
+            self.leave(self._in_system[request][0], request, self.clock.now_s, Status.FINISHED)
 
     def _on_patience_end(self, event: Occurrence) -> None:
         request: Request = event.payload
@@ -266,7 +220,7 @@ class Cluster:
             if request.state == DONE:
                 request.outputs_delivered = request.max_outputs
             request.state = DONE
-            self.leave(replica, request, self.clock.now, Status.ABORTED)
+            self.leave(replica, request, self.clock.now_s, Status.ABORTED)
 
     def leave(self, replica: Replica, request: Request, finish_s: float, status: Status) -> None:
         """A request leaves the system."""
@@ -285,7 +239,7 @@ class Cluster:
         load.live_prompt_tokens[place] -= request.prompt_tokens
         self.recorder.end(request, replica.model_index, replica.index, request_class, finish_s, status)
         if self._follow_ups is not None and spec.request_id is not None:
-            now_s = self.clock.now
+            now_s = self.clock.now_s
             for follow_up in self._follow_ups(spec.request_id, finish_s):
                 self._expected += 1
                 at_once = follow_up.arrival_s <= now_s
@@ -304,7 +258,7 @@ class Cluster:
         replica.engine.change_speed(slowdown * replica.spec.slowdown)
 
     def _on_sample(self, event: Occurrence) -> None:
-        now_s = self.clock.now
+        now_s = self.clock.now_s
         values: list[float] = []
         for replica in self._replicas:
             engine = replica.engine
@@ -356,21 +310,19 @@ class Cluster:
             gaps=recorder.gaps(),
             samples=recorder.samples(),
             busy_s=np.array([replica.engine.busy_s() for replica in self._replicas]),
-            end_s=self.clock.now,
+            end_s=self.clock.now_s,
             events=self.clock.events,
         )
 
 
-def _check(spec: RequestSpec, row: int) -> None:
-    """Raise :class:`InputError` if a request makes no sense."""
-    if spec.prompt_tokens < 1 or spec.output_tokens < 1:
-        lengths = (spec.prompt_tokens, spec.output_tokens)
-        raise invalid(f"prompt and output tokens of request {row}", lengths, "at least 1 each")
-    if spec.content is not None and sum(length for _, length in spec.content) > spec.prompt_tokens:
-        raise invalid(f"content of request {row}", spec.content, f"at most its {spec.prompt_tokens} prompt tokens")
-    for name, patience_s in (("deadline_s", spec.deadline_s), ("cancel_after_s", spec.cancel_after_s)):
-        if patience_s is not None and not patience_s > 0:
-            raise invalid(f"{name} of request {row}", patience_s, "seconds > 0")
+def _turned_away(limit: AdmissionLimit, engine: Engine, spec: RequestSpec) -> bool:
+    """Whether a replica's admission limit keeps the request out."""
+    if limit.max_queue_requests is not None and engine.waiting_requests() >= limit.max_queue_requests:
+        return True
+    return (
+        limit.max_queue_tokens is not None
+        and engine.waiting_prompt_tokens() + spec.prompt_tokens > limit.max_queue_tokens
+    )
 
 
 def _patience_end(spec: RequestSpec) -> tuple[float, Status]:

@@ -87,6 +87,11 @@ class DecodingBatch:
                 return finish_at
             heappop(due)
 
+    def may_be_due(self) -> bool:
+        """False if surely no sequence has got all its steps."""
+        due = self._due
+        return bool(due) and due[0][0] <= self.steps
+
     def take_due(self) -> list[Request]:
         """Remove the sequences that have got all their steps, in running order."""
         done: list[Request] = []

@@ -11,6 +11,8 @@ from collections import deque
 from operator import attrgetter
 from typing import Literal
 
+from simpy.events import EventPriority
+
 from sim.clock import REPLICA, Clock, Occurrence
 from sim.observers import Outcomes, StepObserver
 from sim.request import DONE, PREEMPTED, RUNNING, Request
@@ -85,7 +87,7 @@ class Engine:
         self._macro = mode == "macro"
         self._observer = observer
         self._idle_sleep_s = idle_sleep_s
-        self._priority = REPLICA + index
+        self._priority = EventPriority(REPLICA + index)
         # Steps scheduled and not yet over, the one on the GPU first; None stands for vLLM's empty batches.
         self._queue: deque[Step | None] = deque()
         self._current: Step | None = None
@@ -110,7 +112,7 @@ class Engine:
         scheduler.add(request)
         self._fresh.add(request)
         if self._event is None:
-            self._wake(self.clock.now)
+            self._wake(self.clock.now_s)
         elif self._planned and (scheduler.could_admit() or self._observer is not None):
             self._cut_run()
 
@@ -130,7 +132,7 @@ class Engine:
 
     def change_speed(self, slowdown: float) -> None:
         """From now on everything here takes ``slowdown`` times as long, the step in flight included."""
-        now_s = self.clock.now
+        now_s = self.clock.now_s
         self.slowdown = slowdown
         front = self._queue[0] if self._queue else None
         if front is None:
@@ -169,18 +171,13 @@ class Engine:
             used += self._batch.blocks_needed(self._steps_begun())
         return used
 
-    def decode_context(self) -> int:
-        """Sum of the computed tokens of the decoding sequences at this instant."""
-        batch = self._batch
-        return batch.context + self._steps_begun() * batch.size
-
     def busy_s(self) -> float:
         """Seconds that the GPU has computed until now."""
         current = self._current
         if current is None:
             return self.run_log.busy_s
         now_s = (
-            min(self.clock.now, current.end_of(self._completed + self._planned + 1)) if self._queue else current.end_s
+            min(self.clock.now_s, current.end_of(self._completed + self._planned + 1)) if self._queue else current.end_s
         )
         return self.run_log.busy_s + now_s - self.run_log.open_from_s(current)
 
@@ -216,7 +213,7 @@ class Engine:
             return 0
         front = self._queue[0]
         assert front is not None
-        now_s = self.clock.now
+        now_s = self.clock.now_s
         lowest = self._completed + 1
         ended = front.first_end_from(now_s, lowest, lowest + self._planned)
         end_s = front.end_of(ended)
@@ -234,7 +231,7 @@ class Engine:
 
     def _on_wake(self, event: Occurrence) -> None:
         self._event = None
-        self._iterate(self.clock.now)
+        self._iterate(self.clock.now_s)
 
     def _iterate(self, now_s: float) -> None:
         """Go on with vLLM's loop until it has to wait for the GPU, for its sleep to end, or for a request."""
@@ -257,7 +254,7 @@ class Engine:
                 else:
                     if self._observer is not None:
                         self._observer.on_schedule(step, step.scheduled - 1, now_s)
-                    if step.scheduled == 1 and all(ahead is None for ahead in queue if ahead is not step):
+                    if step.scheduled == 1 and (len(queue) == 1 or queue[0] is None):
                         self._start(step, now_s)
                 if len(queue) < depth and (executed or scheduler.has_work()):
                     if executed:
@@ -289,15 +286,17 @@ class Engine:
             self._event.cancel()
         self._planned = planned
         end_s = front.end_of(self._completed + planned + 1)
-        self._event = self.clock.at(max(end_s, self.clock.now), self._priority, self._on_step_end)
+        clock = self.clock
+        due_s = end_s if end_s > clock.now_s else clock.now_s
+        self._event = clock.at(due_s, self._priority, self._on_step_end)
 
     def _cut_run(self) -> None:
         """Decide anew at the first end of a step from now on."""
         front = self._queue[0]
         assert front is not None
         lowest = self._completed + 1
-        steps = front.first_end_from(self.clock.now, lowest, lowest + self._planned)
-        if front.end_of(steps) == self.clock.now and self._had_its_turn():
+        steps = front.first_end_from(self.clock.now_s, lowest, lowest + self._planned)
+        if front.end_of(steps) == self.clock.now_s and self._had_its_turn():
             steps += 1
         if steps < lowest + self._planned:
             self._await_front(steps - lowest)
@@ -329,7 +328,7 @@ class Engine:
             self._observer.on_complete(front, completed - 1, front.end_of(completed - 1), end_s)
         if not scheduler.lag:
             scheduler.retire_due()
-        now_s = self.clock.now
+        now_s = self.clock.now_s
         if self._aborted:
             # vLLM aborts before it delivers a step's tokens.
             self._carry_out_aborts(now_s)
@@ -363,7 +362,7 @@ class Engine:
         front = self._queue[0]
         assert front is not None
         lowest = self._completed + 1
-        ended = front.first_end_from(self.clock.now, lowest, lowest + self._planned) - lowest
+        ended = front.first_end_from(self.clock.now_s, lowest, lowest + self._planned) - lowest
         self._planned -= ended
         self._extend_step_by_step(front, ended, observer)
 

@@ -212,12 +212,12 @@ def replay(
 
     def hand_over(next_step: int) -> None:
         while handed_over and by_step[handed_over[-1]] <= next_step:
-            scheduler.add(enter(handed_over.pop(), clock.now))
+            scheduler.add(enter(handed_over.pop(), clock.now_s))
 
     recorder.before_next_step = hand_over
     clock.drive()
     while handed_over:
-        engine.submit(enter(handed_over.pop(), clock.now))
+        engine.submit(enter(handed_over.pop(), clock.now_s))
         clock.drive()
     trace = recorder.trace
     trace.requests.sort(key=lambda values: int(values["row"]))

@@ -1,4 +1,4 @@
-"""Requests that a replica could never finish, however long they waited."""
+"""Requests that make no sense, and those that a replica could never finish, however long they waited."""
 
 from __future__ import annotations
 
@@ -30,3 +30,15 @@ def misfit(spec: RequestSpec, settings: EngineSettings, name: str | int) -> Inpu
             "Raise engine.num_gpu_blocks, cap the requests, or set `run.oversized: reject`.",
         )
     return None
+
+
+def check_request(spec: RequestSpec, row: int) -> None:
+    """Raise :class:`InputError` if a request makes no sense."""
+    if spec.prompt_tokens < 1 or spec.output_tokens < 1:
+        lengths = (spec.prompt_tokens, spec.output_tokens)
+        raise invalid(f"prompt and output tokens of request {row}", lengths, "at least 1 each")
+    if spec.content is not None and sum(length for _, length in spec.content) > spec.prompt_tokens:
+        raise invalid(f"content of request {row}", spec.content, f"at most its {spec.prompt_tokens} prompt tokens")
+    for name, patience_s in (("deadline_s", spec.deadline_s), ("cancel_after_s", spec.cancel_after_s)):
+        if patience_s is not None and not patience_s > 0:
+            raise invalid(f"{name} of request {row}", patience_s, "seconds > 0")

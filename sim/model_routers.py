@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -82,14 +83,11 @@ class RoundRobin:
     """Each model in turn."""
 
     def __init__(self, models: int) -> None:
-        self._models = models
-        self._next = 0
+        self._turns = cycle([Decision(model, "its turn") for model in range(models)])
 
     def route(self, request: RequestView, loads: Sequence[LoadView]) -> Decision:
         """Return the next model."""
-        index = self._next
-        self._next = (index + 1) % self._models
-        return Decision(index, "its turn")
+        return next(self._turns)
 
 
 @MODEL_ROUTERS.register("fractions")

@@ -43,6 +43,8 @@ class Recorder:
 
     def name(self, row: int, name: str | None, session: str | None) -> None:
         """Keep the names that the workload gives to request ``row``; rows come in order."""
+        if name is None and session is None and self._names is None and self._sessions is None:
+            return
         if name is not None:
             if self._names is None:
                 self._names = [str(earlier) for earlier in range(row)]

@@ -91,7 +91,7 @@ class Scheduler(ABC):
 
     def has_work(self) -> bool:
         """Whether vLLM's loop would schedule."""
-        return bool(self.running) or len(self.waiting) > 0 or self.finished_unreported
+        return True if self.running or self.finished_unreported else len(self.waiting) > 0
 
     @abstractmethod
     def could_admit(self) -> bool:
@@ -126,8 +126,7 @@ class Scheduler(ABC):
     def retire_due(self) -> None:
         """Take the sequences that have got all their steps out of the batch; they end with the last step scheduled."""
         batch = self.batch
-        if batch.size and batch.next_due() <= batch.steps:
-            done = batch.take_due()
+        if batch.may_be_due() and (done := batch.take_due()):
             step = self._last_step
             assert step is not None
             step.finishing.extend(done)

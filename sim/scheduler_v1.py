@@ -37,9 +37,11 @@ class SchedulerV1(Scheduler):
         if self._prefilling or self._skipped or batch.size > budget:
             counted = self._schedule_prefilling(budget, threshold, chunks)
         else:
-            counted = batch.crossings[batch.steps % self._block_size] <= pool.free
+            blocks = batch.crossings[batch.steps % self._block_size]
+            counted = blocks <= pool.free
             if counted and batch.size:
-                pool.draw(batch, 1)
+                if blocks:
+                    pool.draw(batch, 1)
                 batch.advance(1)
         if counted:
             if self._reentered:
@@ -52,7 +54,8 @@ class SchedulerV1(Scheduler):
                 self._grow(chunk)
         else:
             budget, decode_size, decode_context, gap_closers = self._schedule_one_by_one(budget, threshold, chunks)
-        self._finish_prefills(chunks)
+        if chunks:
+            self._finish_prefills(chunks)
         if len(self.waiting) and not self.preempted:
             self._admit(budget, threshold, now_s, chunks)
         self.settled = not chunks and not self.preempted and not self._skipped and not self._head_may_unblock()
@@ -116,8 +119,13 @@ class SchedulerV1(Scheduler):
                 continue
             if request.decoding:
                 computed = request.base + batch.steps
+                if computed % block_size:
+                    # Its last block has room for the token.
+                    scheduled[request] = 1
+                    budget -= 1
+                    continue
                 tokens = 1
-                held = -(-computed // block_size)
+                held = computed // block_size
             else:
                 computed = request.computed
                 tokens = request.target - computed

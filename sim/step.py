@@ -29,7 +29,6 @@ class Step:
         "growth_s",
         "limit",
         "logged",
-        "number",
         "prefills",
         "scheduled",
         "sequences",
@@ -58,7 +57,6 @@ class Step:
         self.gap_closers: list[Request] | None = None
         """Decoding requests that get a token again after having been skipped."""
         self.blocks_used = 0
-        self.number = -1
         self.slowdown = 1.0
         self.started_s = math.nan
         self.end_s = math.nan

@@ -135,8 +135,10 @@ def test_the_run_directory_is_complete(name, run):
     assert len(manifest["inputs_sha256"]) == (1 if name in NEEDS_DATA else 0)
     assert manifest["events"] > 0
     with (out / "requests.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
+        everyone = list(csv.DictReader(stream))
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    rows = [row for row in everyone if float(row["arrival_s"]) >= summary["warmup_s"]]
+    assert len(rows) > len(everyone) / 2
     assert summary["overall"]["requests"]["total"] == len(rows)
     for status in ("finished", "rejected", "timed_out"):
         assert summary["overall"]["requests"][status] == sum(row["status"] == status for row in rows)
@@ -216,7 +218,7 @@ def test_chat_steady_is_loaded_to_four_fifths():
 @pytest.mark.parametrize(
     ("name", "worse", "figure", "ratio"),
     [
-        ("code-burst", "models.llama-7b.balancer=round-robin", ("ttft_s", "p99"), 1.4),
+        ("code-burst", "models.llama-7b.balancer=round-robin", ("ttft_s", "p99"), 1.25),
         ("co-tenant", "models.llama-7b.balancer=round-robin", ("ttft_s", "p95"), 50),
         ("shared-prefix-chat", "models.llama-7b.balancer=round-robin", ("ttft_s", "mean"), 1.5),
     ],

@@ -255,12 +255,14 @@ def test_an_empty_recorder_has_empty_columns():
 
 def test_thinning_keeps_every_other_sample_and_averages_the_busy_share():
     recorder = Recorder()
-    for time_s, busy in ((1.0, 0.25), (2.0, 0.75), (3.0, 1.0), (4.0, 0.0)):
+    for time_s, busy in ((0.0, 0.0), (1.0, 0.25), (2.0, 0.75), (3.0, 1.0), (4.0, 0.0)):
         recorder.sample([time_s, 0, 1, 2, 3, 9, busy, time_s, 1, 5, 6, 7, 9, busy / 2])
-    assert recorder.samples_taken() == 4
+    assert recorder.samples_taken() == 5
     recorder.thin_samples()
-    assert recorder.samples_taken() == 2
+    assert recorder.samples_taken() == 3
     assert recorder.samples().tolist() == [
+        [0.0, 0, 1, 2, 3, 9, 0.0],
+        [0.0, 1, 5, 6, 7, 9, 0.0],
         [2.0, 0, 1, 2, 3, 9, 0.5],
         [2.0, 1, 5, 6, 7, 9, 0.25],
         [4.0, 0, 1, 2, 3, 9, 0.5],
