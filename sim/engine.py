@@ -46,27 +46,6 @@ class Engine:
         Sees every step.
     """
 
-    __slots__ = (
-        "_aborted",
-        "_batch",
-        "_completed",
-        "_current",
-        "_event",
-        "_executed",
-        "_fresh",
-        "_idle_sleep_s",
-        "_macro",
-        "_observer",
-        "_planned",
-        "_priority",
-        "_queue",
-        "clock",
-        "outcomes",
-        "run_log",
-        "scheduler",
-        "slowdown",
-    )
-
     def __init__(
         self,
         clock: Clock,

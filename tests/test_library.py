@@ -137,7 +137,7 @@ def test_the_run_directory_is_complete(name, run):
     with (out / "requests.csv").open(newline="") as stream:
         everyone = list(csv.DictReader(stream))
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
-    rows = [row for row in everyone if float(row["arrival_s"]) >= summary["warmup_s"]]
+    rows = [row for row in everyone if float(row["arrival_s"]) >= summary["warmup_s"] - 1e-9]
     assert len(rows) > len(everyone) / 2
     assert summary["overall"]["requests"]["total"] == len(rows)
     for status in ("finished", "rejected", "timed_out"):
@@ -218,7 +218,7 @@ def test_chat_steady_is_loaded_to_four_fifths():
 @pytest.mark.parametrize(
     ("name", "worse", "figure", "ratio"),
     [
-        ("code-burst", "models.llama-7b.balancer=round-robin", ("ttft_s", "p99"), 1.25),
+        ("code-burst", "models.llama-7b.balancer=round-robin", ("ttft_s", "p95"), 1.15),
         ("co-tenant", "models.llama-7b.balancer=round-robin", ("ttft_s", "p95"), 50),
         ("shared-prefix-chat", "models.llama-7b.balancer=round-robin", ("ttft_s", "mean"), 1.5),
     ],

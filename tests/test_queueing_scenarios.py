@@ -93,8 +93,8 @@ def assert_queue(runs, queue, within):
 
 MM1 = ("mm1", 6_000)
 MD1 = ("md1", 4_000)
-MG1 = ("mg1", 8_000)
-MMC = ("mmc", 6_000)
+MG1 = ("mg1", 10_000)
+MMC = ("mmc", 8_000)
 MG_INFINITY = ("mg-infinity", 2_500)
 PROCESSOR_SHARING = ("processor-sharing", 6_000)
 BATCH = ("batch-service", 5_000)
@@ -120,7 +120,7 @@ def test_md1():
 
 
 def test_md1_at_another_load():
-    runs = replications("md1", 2_000, "workload.arrivals.rate_per_s=0.3")
+    runs = replications("md1", 3_000, "workload.arrivals.rate_per_s=0.3")
     assert_queue(runs, md1(0.3, 1.0), 0.05)
 
 
@@ -188,7 +188,7 @@ def test_batch_service():
 @pytest.mark.parametrize(("seats", "limit"), [(1000, None), (3, 3)])
 def test_batch_service_at_other_limits(seats, limit):
     runs = replications(
-        "batch-service", 4_000, "workload.arrivals.rate_per_s=2", f"models.server.engine.max_num_seqs={seats}"
+        "batch-service", 6_000, "workload.arrivals.rate_per_s=2", f"models.server.engine.max_num_seqs={seats}"
     )
     assert_queue(runs, batch_service(2.0, 1.0, limit), 0.03)
 

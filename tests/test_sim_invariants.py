@@ -319,7 +319,7 @@ class Spy:
 
     def choose(self, request, load):
         self.seen.append((tuple(request), tuple(load.requests), tuple(load.prompt_tokens), load.kv_used(0)))
-        return LeastRequests().choose(request, load)
+        return LeastRequests(len(load.requests)).choose(request, load)
 
 
 def test_policies_see_requests_and_loads_but_no_answer_length(monkeypatch):

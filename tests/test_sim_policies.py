@@ -140,7 +140,7 @@ def test_the_contract_notices_a_broken_router(message, decide):
 def test_the_contract_notices_state_outside_the_policy():
     shared = balancer("round-robin", 3)
     with pytest.raises(ContractError, match="decides differently"):
-        check_balancer(lambda context, options: shared if context.replicas == 3 else LeastRequests())
+        check_balancer(lambda context, options: shared if context.replicas == 3 else LeastRequests(context.replicas))
 
 
 # ---------------------------------------------------------------------- model routers
