@@ -37,6 +37,7 @@ class Replica:
         self.model_index = model_index
         self.index = index
         self.settings = spec.settings
+        self.safe_tokens = spec.settings.safe_tokens
         scheduler = build_scheduler(
             spec.settings,
             model.step_time,
@@ -170,7 +171,7 @@ class Cluster:
         load.live_requests[place] += 1
         load.live_prompt_tokens[place] += spec.prompt_tokens
         self._in_system[request] = (replica, recorder.class_index(spec.request_class))
-        if spec.prompt_tokens + spec.output_tokens > settings.safe_tokens:
+        if spec.prompt_tokens + spec.output_tokens > replica.safe_tokens:
             error = misfit(spec, settings, name)
             if error is not None and self.spec.oversized == "error":
                 raise error

@@ -75,6 +75,8 @@ class Engine:
         """Steps of it that are over."""
         self._planned = 0
         """Further steps of the front run that the pending event skips."""
+        self._front_end_s = 0.0
+        """End of the step that the pending event waits for."""
         self._executed = False
         # Requests that arrived since the loop last turned: vLLM's scheduler does not know them yet.
         self._fresh: set[Request] = set()
@@ -264,7 +266,7 @@ class Engine:
         if self._event is not None:
             self._event.cancel()
         self._planned = planned
-        end_s = front.end_of(self._completed + planned + 1)
+        self._front_end_s = end_s = front.end_of(self._completed + planned + 1)
         clock = self.clock
         due_s = end_s if end_s > clock.now_s else clock.now_s
         self._event = clock.at(due_s, self._priority, self._on_step_end)
@@ -275,7 +277,7 @@ class Engine:
         assert front is not None
         lowest = self._completed + 1
         steps = front.first_end_from(self.clock.now_s, lowest, lowest + self._planned)
-        if front.end_of(steps) == self.clock.now_s and self._had_its_turn():
+        if self._had_its_turn() and front.end_of(steps) == self.clock.now_s:
             steps += 1
         if steps < lowest + self._planned:
             self._await_front(steps - lowest)
@@ -302,7 +304,7 @@ class Engine:
             else:
                 self._extend_step_by_step(front, planned, self._observer)
         self._completed = completed = self._completed + 1
-        front.end_s = end_s = front.end_of(completed)
+        front.end_s = end_s = self._front_end_s
         if self._observer is not None:
             self._observer.on_complete(front, completed - 1, front.end_of(completed - 1), end_s)
         if not scheduler.lag:

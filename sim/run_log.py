@@ -46,8 +46,13 @@ class RunLog:
 
     def finish(self, step: Step, steps: int) -> None:
         """Write what is left of a run that ended after ``steps`` steps."""
-        self.close(step, steps)
-        self._straddle_s = None
+        if step.logged or self._straddle_s is not None:
+            self.close(step, steps)
+            self._straddle_s = None
+        else:
+            # The usual case: nothing written yet, and one speed throughout.
+            slowdown = step.slowdown
+            self._write(step, step.started_s, step.end_s, step.first_s * slowdown, step.growth_s * slowdown, steps)
 
     def split(self, step: Step, ended: int) -> None:
         """The speed is about to change while step ``ended`` of the run is in progress."""
