@@ -32,11 +32,11 @@ class ReplicaLoad:
     """Share of the KV blocks in use, averaged over the measured time: from the samples, which see blocks grow; without
     samples from the step log, which has them at the start of each run only."""
     mean_running: float
-    """Running requests, averaged over the samples."""
+    """Requests admitted and not gone, averaged over the measured time; one that is preempted meanwhile counts."""
     mean_waiting: float
-    """Waiting requests, averaged over the samples."""
+    """Requests that wait for their first admission, averaged over the measured time."""
     max_waiting: float
-    """Most waiting requests in a sample."""
+    """Most of them at any instant."""
 
 
 def replica_load(result: SimulationResult, replica: int, *, warmup_s: float = 0.0) -> ReplicaLoad:
@@ -56,6 +56,13 @@ def replica_load(result: SimulationResult, replica: int, *, warmup_s: float = 0.
         kv_used_frac = float(_shares(samples[:, 4], samples[:, 5]).mean())
     else:
         kv_used_frac = _ratio(blocks_by_time, measured_s * total_blocks)
+    requests = result.requests
+    here = requests.replica == replica
+    left_s = np.where(np.isnan(requests.finish_s[here]), result.end_s, requests.finish_s[here])
+    # Whoever never reached the scheduler was never in its queue.
+    queued_s = np.where(np.isnan(requests.queued_s[here]), left_s, requests.queued_s[here])
+    never_admitted = np.isnan(requests.scheduled_s[here])
+    first_s = np.where(never_admitted, left_s, requests.scheduled_s[here])
     return ReplicaLoad(
         busy_s=busy_s,
         utilisation=_ratio(busy_s, measured_s),
@@ -64,10 +71,26 @@ def replica_load(result: SimulationResult, replica: int, *, warmup_s: float = 0.
         mean_batch_size=_ratio(seqs_by_time, busy_s),
         mean_batch_size_per_token=_ratio(seqs_by_token, tokens),
         mean_kv_used_frac=kv_used_frac,
-        mean_running=float(samples[:, 2].mean()) if len(samples) else math.nan,
-        mean_waiting=float(samples[:, 3].mean()) if len(samples) else math.nan,
-        max_waiting=float(samples[:, 3].max()) if len(samples) else math.nan,
+        mean_running=_mean_present(first_s, left_s, warmup_s, result.end_s),
+        mean_waiting=_mean_present(queued_s, first_s, warmup_s, result.end_s),
+        max_waiting=_most_present(queued_s, first_s, warmup_s, result.end_s),
     )
+
+
+def _mean_present(from_s: Floats, to_s: Floats, begin_s: float, end_s: float) -> float:
+    """Mean number of requests that are present, each from ``from_s`` to ``to_s``, between two times."""
+    inside = np.minimum(to_s, end_s) - np.maximum(from_s, begin_s)
+    return _ratio(float(np.clip(inside, 0.0, None).sum()), end_s - begin_s)
+
+
+def _most_present(from_s: Floats, to_s: Floats, begin_s: float, end_s: float) -> float:
+    """Most requests present at any instant; one that comes and goes in the same instant does not count."""
+    counted = (to_s > from_s) & (to_s > begin_s) & (from_s <= end_s)
+    times = np.concatenate([np.maximum(from_s[counted], begin_s), to_s[counted]])
+    changes = np.concatenate([np.ones(counted.sum()), -np.ones(counted.sum())])
+    # Who leaves at an instant leaves before who comes.
+    order = np.lexsort((changes, times))
+    return float(np.cumsum(changes[order]).max(initial=0.0))
 
 
 def _run_totals(runs: Floats, warmup_s: float, end_s: float) -> Floats:

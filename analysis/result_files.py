@@ -5,6 +5,7 @@ Writers take a path and stream; a full disk surfaces as :class:`OSError` for who
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -84,6 +85,12 @@ def write_requests_csv(path: Path, result: SimulationResult) -> None:
             )
 
 
+def require_pyarrow(purpose: str) -> None:
+    """Raise :class:`InputError` if the optional package pyarrow is missing."""
+    if importlib.util.find_spec("pyarrow") is None:
+        raise InputError(f"{purpose} needs pyarrow, which is not installed; install it with: pip install pyarrow")
+
+
 def write_requests_parquet(path: Path, result: SimulationResult) -> None:
     """Write the same table as :func:`write_requests_csv` as a Parquet file, unrounded, with nulls where empty.
 
@@ -94,11 +101,10 @@ def write_requests_parquet(path: Path, result: SimulationResult) -> None:
     OSError
         If the file cannot be written.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise InputError("writing Parquet needs pyarrow; install it with: pip install 'routerwise[parquet]'") from error
+    require_pyarrow("writing Parquet")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     text = pa.string()
     names = pa.dictionary(pa.int32(), text)
     types = {"request_id": text, "session": text, "model": names, "replica": names, "class": names, "status": names}

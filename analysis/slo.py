@@ -15,6 +15,10 @@ SLO_METRICS = ("ttft", "tpot", "e2el")
 """Metrics that a request can be held to: time to first token, time per output token, end-to-end latency."""
 
 
+_ROUNDING_S = 1e-9
+"""A latency is a difference of clock times; its last digits decide nothing. Results are written to 1e-9 s."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slo:
     """Limits on the latencies of a request, in seconds; ``None`` where there is none.
@@ -65,16 +69,16 @@ class Slo:
     def met(self, latencies: RequestLatencies) -> NDArray[np.bool_]:
         """Which requests met every limit.
 
-        A request that did not finish (rejected, timed out, aborted, failed, still running) never did.  A request of a
+        A request that did not finish (rejected, timed out, aborted, still running) never did.  A request of a
         single token has no time per output token and keeps that limit.
         """
         met = latencies.finished.copy()
         if self.ttft_s is not None:
-            met &= latencies.ttft_s <= self.ttft_s
+            met &= latencies.ttft_s <= self.ttft_s + _ROUNDING_S
         if self.tpot_s is not None:
-            met &= ~(latencies.tpot_s > self.tpot_s)
+            met &= ~(latencies.tpot_s > self.tpot_s + _ROUNDING_S)
         if self.e2el_s is not None:
-            met &= latencies.e2e_s <= self.e2el_s
+            met &= latencies.e2e_s <= self.e2el_s + _ROUNDING_S
         return met
 
 

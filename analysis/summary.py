@@ -1,6 +1,6 @@
 """The summary of a simulation: a nested plain dictionary, ready for JSON.
 
-Whoever was not served stays in the count: rejected, timed-out, aborted, failed and unfinished requests are in every
+Whoever was not served stays in the count: rejected, timed-out, aborted and unfinished requests are in every
 SLO denominator.  Latencies are over all requests that have them, finished or not, so that an overload does not look
 fast because its slow requests are missing; end-to-end latency needs the end and is over the finished ones.
 """
@@ -51,7 +51,7 @@ def summarise(result: SimulationResult, *, slo: Slo | None = None, warmup_s: flo
     """
     check_finite("warmup_s", warmup_s)
     if warmup_s > 0 and warmup_s >= result.end_s:
-        raise invalid("warmup_s", warmup_s, f"less than the {result.end_s:g} s that the run lasted")
+        raise invalid("warm-up (run.warmup)", warmup_s, f"less than the {result.end_s:g} s that the run lasted")
     report = _Report(result, slo, warmup_s)
     loads = [replica_load(result, index, warmup_s=warmup_s) for index in range(len(result.replicas))]
     return {
@@ -129,6 +129,7 @@ class _Report:
         answering = rows[requests.first_token_s[rows] >= self._warmup_s]
         met_leaving = None if self.met is None else self.met[leaving]
         rows = rows[self._selected[rows]]
+        cut = requests.generated_tokens < requests.output_tokens
         prompt_tokens = requests.prompt_tokens[rows]
         admitted = ~np.isnan(requests.scheduled_s[rows])
         preemptions = requests.preemptions[rows]
@@ -140,6 +141,7 @@ class _Report:
             "output_tokens_per_s": self._rate(requests.generated_tokens[leaving]),
             "goodput_per_s": None if met_leaving is None else self._rate(met_leaving),
             "slo_attainment": None if met is None else _ratio(met.sum(), len(rows)),
+            "cut_short": int(np.count_nonzero(latencies.finished[rows] & cut[rows])),
             "preemptions": int(preemptions.sum()),
             "preempted_requests": int(np.count_nonzero(preemptions)),
             "prefix_cache_hit_ratio": _ratio(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
 from typing import Any, ClassVar
 
@@ -59,6 +60,8 @@ def main(arguments: list[str] | None = None) -> None:
     Exit status: 0 success, 1 something failed, 2 the input is wrong or the results cannot be written, 130 Ctrl-C.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Being asked to end cleans up like Ctrl-C; 143 is what a shell reports for it.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         cli.main(args=arguments, standalone_mode=False)
     except click.exceptions.Exit as finished:
@@ -67,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.exceptions.Abort):
-        _fail("interrupted; nothing was kept", INTERRUPTED)
+        _fail("interrupted; nothing half-written was left behind", INTERRUPTED)
     except BrokenPipeError:
         # The reader of a pipe has gone; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,6 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
         if "--debug" in arguments:
             raise
         _explain(error)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _explain(error: Exception) -> None:

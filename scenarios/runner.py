@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import platform
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +13,7 @@ from typing import Any, Literal
 
 from analysis.replications import combine
 from analysis.result_files import (
+    require_pyarrow,
     write_requests_csv,
     write_requests_parquet,
     write_summary,
@@ -26,6 +23,7 @@ from analysis.slo import Slo
 from analysis.summary import Summary, summarise
 from analysis.warmup import detect_warmup
 from latency_models.errors import InputError
+from scenarios.run_directory import run_directory
 from scenarios.scenario_files import dump_scenario
 from scenarios.schema import Scenario
 from scenarios.workloads.build import build_traffic, shares_content, trace_paths
@@ -68,9 +66,10 @@ def run_scenario(scenario: Scenario, options: RunOptions, progress: Progress | N
     slo = None if scenario.slo is None else Slo.parse(scenario.slo)
     cluster = scenario.cluster()
     shared = shares_content(scenario.workload, Path())
+    _check_outputs(options)
     began = time.time()
     clock = time.perf_counter()
-    with _run_directory(options) as folder:
+    with run_directory(options.out, overwrite=options.overwrite) as folder:
         summaries: list[Summary] = []
         events = 0
         for replication in range(scenario.run.replications):
@@ -92,7 +91,7 @@ def run_scenario(scenario: Scenario, options: RunOptions, progress: Progress | N
 
                 date = time.strftime("%Y%m%d-%H%M%S", time.localtime(began))
                 labels = BenchLabels(date=date, label=scenario.name)
-                write_vllm_bench(options.vllm_bench_json, result, slo=slo, labels=labels)
+                write_vllm_bench(_bench_path(options, folder), result, slo=slo, labels=labels)
         summary = summaries[0] if len(summaries) == 1 else combine(summaries)
         if folder is not None:
             text = dump_scenario(scenario)
@@ -101,6 +100,26 @@ def run_scenario(scenario: Scenario, options: RunOptions, progress: Progress | N
             manifest = _manifest(scenario, text, began, time.perf_counter() - clock, events)
             write_summary(folder / "manifest.json", manifest)
     return summary
+
+
+def _check_outputs(options: RunOptions) -> None:
+    """Find out before the simulation what could not be written after it."""
+    if options.requests_format == "parquet":
+        require_pyarrow("writing Parquet")
+    bench = options.vllm_bench_json
+    if bench is not None and not _is_inside(options, bench) and not bench.parent.is_dir():
+        raise InputError(f"--vllm-bench-json {bench}: the folder {bench.parent} does not exist; create it first")
+
+
+def _is_inside(options: RunOptions, path: Path) -> bool:
+    return options.out is not None and path.absolute().parent == options.out.absolute()
+
+
+def _bench_path(options: RunOptions, folder: Path | None) -> Path:
+    """Where to write vLLM's JSON; a place inside the run directory is one inside its unfinished double for now."""
+    bench = options.vllm_bench_json
+    assert bench is not None
+    return folder / bench.name if folder is not None and _is_inside(options, bench) else bench
 
 
 def _report(progress: Progress, replication: int) -> Callable[[float, int], None]:
@@ -147,54 +166,3 @@ def _manifest(scenario: Scenario, text: str, began: float, wall_s: float, events
 def _digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@contextmanager
-def _run_directory(options: RunOptions) -> Iterator[Path | None]:
-    """A folder beside the run directory that takes its place when everything is written, and vanishes otherwise."""
-    out = options.out
-    if out is None:
-        yield None
-        return
-    _check_free(out, overwrite=options.overwrite)
-    out = Path(os.path.abspath(out))  # "." has no name to put others beside
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside, earlier = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.earlier")
-    for leftover in (beside, earlier):
-        if leftover.exists():
-            shutil.rmtree(leftover)
-    beside.mkdir()
-    try:
-        yield beside
-        if out.exists():
-            out.rename(earlier)
-        beside.rename(out)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        if earlier.exists() and not out.exists():
-            earlier.rename(out)
-        raise
-    shutil.rmtree(earlier, ignore_errors=True)
-
-
-def _check_free(out: Path, *, overwrite: bool) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise InputError(f"--out {out} is a file; allowed: a folder that does not exist yet")
-    if any(out.iterdir()):
-        if not overwrite:
-            raise InputError(f"--out {out} exists already; choose another folder, or give --overwrite to replace it")
-        if not is_run_directory(out):
-            raise InputError(
-                f"--out {out} is not a run directory, so --overwrite leaves it alone; choose another folder"
-            )
-
-
-def is_run_directory(folder: Path) -> bool:
-    """Whether a folder is a complete run directory."""
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(manifest, dict) and "schema_version" in manifest

@@ -166,14 +166,12 @@ def _expanded(path: str) -> str:
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``over`` on top of ``base``: mappings are merged, unless their kind changes; everything else is replaced."""
+    """``over`` on top of ``base``: sections are merged key by key; one that names its kind replaces the old one."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        same_kind = (
-            isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
-        )
-        merged[key] = _merge(old, value) if same_kind and isinstance(old, dict) else value
+        both = isinstance(old, dict) and isinstance(value, dict) and "kind" not in value
+        merged[key] = _merge(old, value) if both and isinstance(old, dict) else value
     return merged
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, create
 from latency_models.config import LatencyConfig, build_step_time
 from latency_models.errors import InputError, invalid, unknown_name
 from latency_models.kv_memory import GIB, KvShape, num_kv_blocks
-from scenarios.workloads.config import WorkloadConfig
+from scenarios.workloads.config import WorkloadConfig, clients_of
 from sim.cluster_spec import (
     AdmissionLimit,
     ClusterSpec,
@@ -28,12 +28,17 @@ NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Index = Annotated[int, Field(ge=0, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
+ReplicaCount = Annotated[int, Field(ge=1, le=10_000, strict=True)]
+
+
+_ROUTERS_WITHOUT_NAMES = ("fractions", "round-robin")
+_BALANCERS_WITHOUT_LOADS = ("round-robin", "random")
 
 
 class _Section(BaseModel):
     """Base of the schema: unknown keys and infinite numbers are errors, and nothing changes after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 def _engine_section() -> type[BaseModel]:
@@ -74,6 +79,12 @@ class BalancerSection(PolicySection):
     def spec(self) -> PolicySpec:
         """The policy with its options."""
         return PolicySpec(kind=self.kind, options=dict(self.model_extra or {}))
+
+    @model_validator(mode="after")
+    def _staleness_has_an_effect(self) -> BalancerSection:
+        if self.staleness_s and self.kind in _BALANCERS_WITHOUT_LOADS:
+            raise ValueError(f"staleness_s has no effect on {self.kind}, which looks at no load; leave it out")
+        return self
 
 
 class StageSection(_Section):
@@ -127,7 +138,9 @@ class ModelSection(_Section):
     latency: LatencyConfig
     engine: EngineSection = EngineSection()  # type: ignore[valid-type]
     memory: MemorySection | None = None
-    replicas: Count | Annotated[tuple[ReplicaSection, ...], Field(min_length=1)] = 1
+    replicas: (
+        Annotated[int, Field(ge=1, le=10_000, strict=True)] | Annotated[tuple[ReplicaSection, ...], Field(min_length=1)]
+    ) = 1
     """A list of replicas, or how many to put on the next free GPUs, ``tp`` GPUs each."""
     tp: Count | None = None
     balancer: str | BalancerSection = "least-requests"
@@ -193,6 +206,21 @@ class Scenario(_Section):
     def _routing_is_given(self) -> Scenario:
         if self.routing is None and len(self.models) > 1:
             raise ValueError("routing is missing; with several models name a router, e.g. routing: pinned")
+        return self
+
+    @model_validator(mode="after")
+    def _workload_settings_have_an_effect(self) -> Scenario:
+        router = self.routing if isinstance(self.routing, str | None) else self.routing.kind
+        clients = clients_of(self.workload)
+        if len(self.models) > 1 and router in _ROUTERS_WITHOUT_NAMES and any(client.model for client in clients):
+            raise ValueError(
+                f"workload.model has no effect with routing {router}; leave it out, or set routing: pinned"
+            )
+        by_priority = any(
+            getattr(model.engine, "scheduling_policy", None) == "priority" for model in self.models.values()
+        )
+        if not by_priority and any(getattr(client, "priority", 0) for client in clients):
+            raise ValueError("workload.priority has no effect without engine.scheduling_policy: priority")
         return self
 
     def cluster(self) -> ClusterSpec:

@@ -20,6 +20,7 @@ _ROWS: tuple[tuple[str, Callable[[Summary], Any], str], ...] = (
     ("  timed out", lambda group: group["requests"]["timed_out"], "misses"),
     ("  aborted", lambda group: group["requests"]["aborted"], "misses"),
     ("  unfinished", lambda group: group["requests"]["unfinished"], "misses"),
+    ("  cut at max_model_len", lambda group: group["cut_short"], "misses"),
     ("requests/s", lambda group: group["requests_per_s"], "rate"),
     ("output tokens/s", lambda group: group["output_tokens_per_s"], "rate"),
     ("TTFT mean (ms)", lambda group: group["ttft_s"]["mean"], "ms"),
@@ -88,7 +89,7 @@ def _title(name: str, summary: Summary) -> str:
 def _replica_table(summary: Summary) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("replica")
-    for heading in ("utilisation", "batch", "KV used", "waiting", "waiting peak"):
+    for heading in ("utilisation", "batch", "KV used", "waiting", "most waiting"):
         table.add_column(heading, justify="right")
     for name, load in list(summary["replicas"].items())[:16]:
         table.add_row(

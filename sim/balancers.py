@@ -13,8 +13,13 @@ from latency_models.errors import check_count, check_finite
 from sim.policies import BALANCERS, BalancerContext, Decision, LoadView, ReplicaBalancer, RequestView, check_options
 
 
-def _least(values: Sequence[int]) -> int:
-    return values.index(min(values))
+def _least(values: Sequence[int], start: int = 0) -> int:
+    """Place of the smallest value, the first from ``start`` on if there are several."""
+    lowest = min(values)
+    try:
+        return values.index(lowest, start)
+    except ValueError:
+        return values.index(lowest)
 
 
 class RoundRobin:
@@ -48,22 +53,30 @@ class Random:
 
 
 class LeastRequests:
-    """The replica with the fewest unfinished requests, the first of them on ties."""
+    """The replica with the fewest unfinished requests; on ties the next one in turn."""
 
     def __init__(self, replicas: int) -> None:
         self._decisions = [Decision(replica, "fewest unfinished requests") for replica in range(replicas)]
+        self._next = 0
 
     def choose(self, request: RequestView, load: LoadView) -> Decision:
         """Return the least loaded replica by requests."""
-        return self._decisions[_least(load.requests)]
+        target = _least(load.requests, self._next)
+        self._next = target + 1
+        return self._decisions[target]
 
 
 class LeastTokens:
-    """The replica with the fewest prompt tokens in unfinished requests, the first of them on ties."""
+    """The replica with the fewest prompt tokens in unfinished requests; on ties the next one in turn."""
+
+    def __init__(self) -> None:
+        self._next = 0
 
     def choose(self, request: RequestView, load: LoadView) -> Decision:
         """Return the least loaded replica by prompt tokens."""
-        return Decision(_least(load.prompt_tokens), "fewest unfinished prompt tokens")
+        target = _least(load.prompt_tokens, self._next)
+        self._next = target + 1
+        return Decision(target, "fewest unfinished prompt tokens")
 
 
 class PowerOfTwo:

@@ -18,7 +18,7 @@ def misfit(spec: RequestSpec, settings: EngineSettings, name: str | int) -> Inpu
             f"prompt tokens of request {name}",
             spec.prompt_tokens,
             f"less than engine.max_model_len ({settings.max_model_len})",
-            "Raise max_model_len, cap the prompts, or set `run.oversized: reject`.",
+            "Raise max_model_len, cap the prompts, or, in a scenario, set run.oversized: reject.",
         )
     # The last token is sampled but never needs a slot.
     longest = min(spec.prompt_tokens + spec.output_tokens, settings.max_model_len) - 1
@@ -27,7 +27,7 @@ def misfit(spec: RequestSpec, settings: EngineSettings, name: str | int) -> Inpu
             f"prompt and output tokens of request {name}",
             spec.prompt_tokens + spec.output_tokens,
             f"at most {settings.longest_sequence + 1}, what the {settings.usable_blocks} usable KV blocks can hold",
-            "Raise engine.num_gpu_blocks, cap the requests, or set `run.oversized: reject`.",
+            "Raise engine.num_gpu_blocks, cap the requests, or, in a scenario, set run.oversized: reject.",
         )
     return None
 

@@ -5,20 +5,21 @@ before; a block is registered when it is scheduled; two blocks with equal conten
 front of the free queue and forgets the hash; a request's blocks are freed tail first, hashed ones to the back, the
 others to the front.
 
-Hashes are kept only where somebody could ask for them: for content that the workload names, at once; for the private
-rest of a request, when it is preempted, since only itself can find it again.
+Hashes (here: keys, see :mod:`sim.content_keys`) are kept only where somebody could ask for them: for content that the
+workload names, at once; for the private rest of a request, when it is preempted, since only itself can find it again.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
+import numpy as np
+
+from sim.content_keys import ContentKeys, KeyChain
 from sim.decoding import DecodingBatch
+from sim.free_queue import FreeQueue, Ints
 from sim.request import RUNNING, Request
 from sim.workload import Segment
-
-_NO_KEY = 0
 
 
 class PrefixCache:
@@ -35,14 +36,12 @@ class PrefixCache:
     """
 
     __slots__ = (
-        "_by_key",
+        "_found",
         "_holders",
-        "_key_of",
+        "_keys",
         "_queue",
         "_registered_tokens",
         "_running",
-        "_stale",
-        "_withdrawn",
         "block_size",
         "free",
         "total",
@@ -55,14 +54,12 @@ class PrefixCache:
         self.total = total
         self.block_size = block_size
         self.free = total
-        self._queue = deque(range(1, total + 1))
-        # A block that is hit leaves the queue from the middle: its entry stays behind and is passed over when it
-        # reaches the front, before any newer entry of the same block.
-        self._stale = [0] * (total + 1)
-        self._withdrawn = 0
-        self._holders = [0] * (total + 1)
-        self._key_of = [_NO_KEY] * (total + 1)
-        self._by_key: dict[int, int | list[int]] = {}
+        self._queue = FreeQueue(total)
+        self._keys = ContentKeys(total, block_size)
+        # Of blocks whose content is recorded; only those can have more than one, or be hit.
+        self._holders: Ints = np.zeros(total + 1, dtype=np.intp)
+        # What was found last, so that it need not be searched for again at once.
+        self._found: Ints = np.zeros(0, dtype=np.intp)
         self._running: dict[str | int, Request] = {}
 
     def look_up(self, request: Request) -> tuple[int, int]:
@@ -73,31 +70,21 @@ class PrefixCache:
         if limit <= 0:
             return 0, 0
         self._catch_up(request, admitted=True)
-        keys = self._keys(request, limit)
-        by_key = self._by_key
-        holders = self._holders
-        hits = unheld = 0
-        for key in keys[:limit]:
-            block = by_key.get(key)
-            if block is None:
-                break
-            hits += 1
-            if not holders[block if isinstance(block, int) else block[0]]:
-                unheld += 1
-        return hits, unheld
+        self._found = found = self._keys.cached(self._keyed(request, limit), limit)
+        hits = len(found)
+        return hits, hits - int(np.count_nonzero(self._holders[found])) if hits else 0
 
     def adopt(self, request: Request, hits: int) -> None:
-        """Let the request hold the ``hits`` blocks found by :meth:`look_up`."""
+        """Let the request hold the ``hits`` blocks that :meth:`look_up` has just found for it."""
+        found = self._found[:hits]
         holders = self._holders
-        for key in request.block_keys[:hits]:
-            found = self._by_key[key]
-            block = found if isinstance(found, int) else found[0]
-            if not holders[block]:
-                self._stale[block] += 1
-                self._withdrawn += 1
-                self.free -= 1
-            holders[block] += 1
-            request.block_ids.append(block)
+        held = holders[found]
+        unheld = hits - int(np.count_nonzero(held))
+        if unheld:
+            self._queue.withdraw(found if unheld == hits else found[held == 0])
+            self.free -= unheld
+        holders[found] = held + 1
+        request.block_ids.extend(found.tolist())
         request.registered = hits
 
     def take(self, request: Request, count: int) -> None:
@@ -114,10 +101,9 @@ class PrefixCache:
         needed = batch.blocks_needed(steps)
         if not needed:
             return
-        blocks = iter(self._pop(needed))
-        for step in range(batch.steps, batch.steps + steps):
-            for request in members[step % block_size]:
-                request.block_ids.append(next(blocks))
+        takers = [request for step in range(batch.steps, batch.steps + steps) for request in members[step % block_size]]
+        for request, block in zip(takers, self._pop(needed), strict=True):
+            request.block_ids.append(block)
 
     def register(self, request: Request, tokens: int) -> None:
         """Record the hashes of the full blocks within the first ``tokens`` tokens, as far as others could hit them."""
@@ -153,77 +139,47 @@ class PrefixCache:
         full = hashed if returns else min(hashed, self._shareable_blocks(request))
         if full > request.registered:
             self._register(request, full)
-        holders = self._holders
-        freed: list[int] = []
-        for block in reversed(blocks):
-            left = holders[block] - 1
-            holders[block] = left
-            if not left:
-                freed.append(block)
-        # Blocks without a hash are private, so all of them are free now, and they come first.
-        unhashed = len(blocks) - hashed
-        self._queue.extend(freed[unhashed:])
-        self._queue.extendleft(reversed(freed[:unhashed]))
-        self.free += len(freed)
+        # Only recorded blocks can have other holders.
+        recorded = request.registered
+        self.free += len(blocks) - recorded
+        # The list is reused: blocks from here on are its end, in the order in which they enter the queue.
+        blocks.reverse()
+        if hashed < len(blocks):
+            self._queue.prepend(blocks[: len(blocks) - hashed])
+        if recorded < hashed:
+            self._queue.append(blocks[len(blocks) - hashed : len(blocks) - recorded])
+        if recorded:
+            self._let_go(np.array(blocks[len(blocks) - recorded :]))
         request.block_ids = []
         request.held = 0
         request.registered = 0
         self._running.pop(request.name, None)
 
+    def _let_go(self, blocks: Ints) -> None:
+        """Take one holder from each recorded block; those without any are free now, in the order given."""
+        left = self._holders[blocks] - 1
+        self._holders[blocks] = left
+        freed = blocks[left == 0] if np.count_nonzero(left) else blocks
+        self._queue.append_cached(freed)
+        self.free += len(freed)
+
     def free_queue(self) -> list[int]:
         """Blocks in the free queue, the next to be reused first."""
-        passed = [0] * (self.total + 1)
-        order: list[int] = []
-        for block in self._queue:
-            if passed[block] < self._stale[block]:
-                passed[block] += 1
-            else:
-                order.append(block)
-        return order
+        return self._queue.in_order()
 
     def _pop(self, count: int) -> list[int]:
         """Take blocks from the front of the free queue and forget their hashes."""
         self.free -= count
-        popleft = self._queue.popleft
-        if self._withdrawn:
-            taken: list[int] = []
-            while len(taken) < count:
-                block = popleft()
-                if self._stale[block]:
-                    self._stale[block] -= 1
-                    self._withdrawn -= 1
-                else:
-                    taken.append(block)
-        else:
-            taken = [popleft() for _ in range(count)]
-        key_of = self._key_of
-        holders = self._holders
-        by_key = self._by_key
-        for block in taken:
-            holders[block] = 1
-            key = key_of[block]
-            if key:
-                key_of[block] = _NO_KEY
-                known = by_key.pop(key)
-                if not isinstance(known, int):
-                    known.remove(block)
-                    by_key[key] = known if len(known) > 1 else known[0]
+        taken = self._queue.pop(count)
+        self._keys.forget(taken)
         return taken
 
     def _register(self, request: Request, full: int) -> None:
         """Record the hashes of the blocks up to ``full`` that have none yet."""
-        by_key = self._by_key
-        key_of = self._key_of
         done = request.registered
-        keys = self._keys(request, full)
-        for block, key in zip(request.block_ids[done:full], keys[done:full], strict=True):
-            key_of[block] = key
-            known = by_key.setdefault(key, block)
-            if known is not block:
-                if isinstance(known, int):
-                    by_key[key] = [known, block]
-                else:
-                    known.append(block)
+        blocks = np.array(request.block_ids[done:full])
+        self._holders[blocks] = 1
+        self._keys.record(self._keyed(request, full), done, blocks)
         request.registered = full
 
     def _shareable_blocks(self, request: Request) -> int:
@@ -231,44 +187,20 @@ class PrefixCache:
         content = request.content
         if content is None:
             return 0
-        if not request.shareable_blocks:
+        if request.shareable_blocks < 0:
             tokens = sum(length for _, length in content)
             if tokens >= request.prompt_tokens:
                 tokens = request.prompt_tokens + request.max_outputs
             request.shareable_blocks = tokens // self.block_size
         return request.shareable_blocks
 
-    def _keys(self, request: Request, count: int) -> list[int]:
+    def _keyed(self, request: Request, count: int) -> KeyChain:
         """The chained hashes of at least the first ``count`` full blocks of the request's tokens."""
-        keys = request.block_keys
-        if len(keys) >= count:
-            return keys
-        keys.clear()
-        count = max(count, self._shareable_blocks(request))
-        block_size = self.block_size
-        parent = 0
-        # Tokens of a block that began in the segments before.
-        pieces: list[tuple[str, int, int]] = []
-        missing = block_size
-        for name, length in _all_segments(request):
-            offset = 0
-            if pieces and length >= missing:
-                parent = hash((parent, *pieces, (name, 0, missing))) or 1
-                keys.append(parent)
-                pieces = []
-                offset = missing
-                missing = block_size
-            whole = 0 if pieces else min((length - offset) // block_size, count - len(keys))
-            for start in range(offset, offset + whole * block_size, block_size):
-                parent = hash((parent, name, start)) or 1
-                keys.append(parent)
-            offset += whole * block_size
-            if len(keys) >= count:
-                break
-            if offset < length:
-                pieces.append((name, offset, length - offset))
-                missing -= length - offset
-        return keys
+        chain = request.keys
+        if chain is None:
+            request.keys = chain = KeyChain(_all_segments(request))
+        self._keys.extend(chain, max(count, self._shareable_blocks(request)))
+        return chain
 
 
 def _all_segments(request: Request) -> list[Segment]:

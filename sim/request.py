@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sim.workload import RequestSpec, Segment
 
 if TYPE_CHECKING:
+    from sim.content_keys import KeyChain
     from sim.step import Step
 
 WAITING, RUNNING, PREEMPTED, DONE = range(4)
@@ -24,7 +25,6 @@ class Request:
     __slots__ = (
         "base",
         "block_ids",
-        "block_keys",
         "cached_on_resume",
         "cached_tokens",
         "cancelled",
@@ -40,7 +40,7 @@ class Request:
         "freed_blocks",
         "gap_after",
         "held",
-        "key_tokens",
+        "keys",
         "last_token_s",
         "max_outputs",
         "name",
@@ -102,10 +102,11 @@ class Request:
         self.freed_blocks = 0
         # Block identities (sim.prefix_cache), filled only there.
         self.block_ids: list[int] = []
-        self.block_keys: list[int] = []
-        self.key_tokens = 0
+        self.keys: KeyChain | None = None
         self.registered = 0
-        self.shareable_blocks = 0
+        """Blocks whose content has been recorded."""
+        self.shareable_blocks = -1
+        """Blocks whose content others may have; below zero: not counted yet."""
 
     @property
     def outputs_scheduled(self) -> int:

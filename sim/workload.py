@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 Segment = tuple[str, int]
 """Named prompt content and its number of tokens: token i of a segment is the same wherever the segment occurs."""
 
@@ -59,7 +61,7 @@ class RequestChunk(NamedTuple):
             if column is None:
                 columns.append([defaults[name]] * len(self.arrival_s))
             else:
-                columns.append(column.tolist() if hasattr(column, "tolist") else column)
+                columns.append(column.tolist() if isinstance(column, np.ndarray) else column)
         return map(RequestSpec._make, zip(*columns, strict=True))
 
 

@@ -305,7 +305,7 @@ def test_ctrl_c(place, routerwise, tmp_path, monkeypatch):
         patch.setattr(scenarios.runner, place, failing(KeyboardInterrupt()))
         status, _, err = routerwise("run", *QUICK, "--out", tmp_path / "run")
     assert status == 130
-    assert err.splitlines()[-1] == "Error: interrupted; nothing was kept"
+    assert err.splitlines()[-1] == "Error: interrupted; nothing half-written was left behind"
     assert list(tmp_path.iterdir()) == []
     assert routerwise("run", *QUICK, "--out", tmp_path / "run")[0] == 0
 
@@ -327,15 +327,18 @@ def test_ctrl_c_while_the_results_change_places(routerwise, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == [out]
 
 
+def partials(folder):
+    return list(folder.glob(".run.*.partial"))
+
+
 def test_a_real_ctrl_c(tmp_path):
     process = started("run", "mm1", "--set", "workload.requests=100000000", "--out", tmp_path / "run")
-    partial = tmp_path / ".run.partial"
     try:
         for _ in range(300):
-            if partial.exists() or process.poll() is not None:
+            if partials(tmp_path) or process.poll() is not None:
                 break
             time.sleep(0.05)
-        assert partial.exists(), process.communicate()
+        assert partials(tmp_path), process.communicate()
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     finally:
@@ -346,10 +349,25 @@ def test_a_real_ctrl_c(tmp_path):
 
 
 def test_remains_of_a_killed_run_do_not_block_the_next(routerwise, tmp_path):
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    remains = tmp_path / f".run.{int(ended.stdout)}.partial"
+    remains.mkdir()
+    (remains / "requests.csv").write_text("half")
     (tmp_path / ".run.partial").mkdir()
-    (tmp_path / ".run.partial" / "requests.csv").write_text("half")
     assert routerwise("run", *QUICK, "--out", tmp_path / "run")[0] == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    # What is not ours by name stays.
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".run.partial", "run"]
+
+
+def test_two_runs_into_one_folder_do_not_mix(tmp_path):
+    both = [started("run", "mm1", "--seed", seed, "--out", tmp_path / "run") for seed in ("1", "2")]
+    outcomes = [(process.communicate(timeout=60)[1], process.returncode) for process in both]
+    assert sorted(status for _, status in outcomes) in ([0, 2], [0, 0])
+    winner = json.loads((tmp_path / "run" / "manifest.json").read_text())["seed"]
+    alone = started("run", "mm1", "--seed", str(winner), "--out", tmp_path / "alone")
+    alone.communicate(timeout=60)
+    assert (tmp_path / "run" / "requests.csv").read_bytes() == (tmp_path / "alone" / "requests.csv").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "run"]
 
 
 def test_an_unwritable_place(refused, tmp_path):

@@ -154,14 +154,32 @@ def test_load_by_hand():
     assert small["mean_batch_size"] == pytest.approx((0.9 * 1 + 1.6 * 2) / 2.5)
     assert small["mean_batch_size_per_token"] == pytest.approx((12 * 1 + 15 * 2) / 27)
     assert small["mean_kv_used_frac"] == pytest.approx((0.5 * 0.1 + 0.4 * 0.2 + 1.6 * 0.5) / 5)
-    assert small["mean_waiting"] is None
+    assert small["mean_waiting"] == pytest.approx(0.15 / 5)
+    assert small["max_waiting"] == 1
     assert summary["cluster"]["utilisation"] == pytest.approx((2.5 + 2.0) / 10)
     assert summary["cluster"]["computed_tokens"] == 27 + 34
     assert summary["overall"]["slo_attainment"] is None
     assert summary["slo"] is None
 
 
-def test_kv_use_and_queue_come_from_samples_if_there_are_some():
+def test_waiting_and_running_come_from_the_requests_themselves():
+    rows = [
+        {"arrival_s": 0.0, "queued_s": 0.0, "scheduled_s": 1.0, "first_token_s": 2.0, "finish_s": 4.0},
+        {"arrival_s": 0.5, "queued_s": 0.5, "scheduled_s": 2.0, "first_token_s": 3.0, "finish_s": 5.0},
+        # Comes when the first leaves the queue, and is never admitted.
+        {"arrival_s": 1.0, "queued_s": 1.0, "finish_s": 3.0, "status": Status.TIMED_OUT},
+    ]
+    result = make_result(rows, end_s=10.0)
+    load = replica_load(result, 0)
+    assert load.mean_waiting == pytest.approx((1.0 + 1.5 + 2.0) / 10)
+    assert load.max_waiting == 2
+    assert load.mean_running == pytest.approx((3.0 + 3.0) / 10)
+    later = replica_load(result, 0, warmup_s=1.5)
+    assert later.mean_waiting == pytest.approx((0.5 + 1.5) / 8.5)
+    assert replica_load(result, 0, warmup_s=2.5).max_waiting == 1
+
+
+def test_kv_use_comes_from_samples_if_there_are_some():
     result = make_result(
         [],
         samples=[[1, 0, 2, 0, 10, 100, 0.5], [1, 1, 0, 0, 0, 100, 0], [2, 0, 4, 3, 30, 100, 1.0]],
@@ -169,7 +187,6 @@ def test_kv_use_and_queue_come_from_samples_if_there_are_some():
     )
     load = replica_load(result, 0)
     assert load.mean_kv_used_frac == pytest.approx(0.2)
-    assert (load.mean_running, load.mean_waiting, load.max_waiting) == (3.0, 1.5, 3.0)
     assert replica_load(result, 0, warmup_s=1.5).mean_kv_used_frac == pytest.approx(0.3)
 
 
@@ -196,7 +213,7 @@ def test_summary_is_json_even_when_nothing_happened():
 
 @pytest.mark.parametrize("warmup_s", [-1.0, math.nan, math.inf, 5.0, 7.0])
 def test_bad_warm_up(warmup_s):
-    with pytest.raises(InputError, match="warmup_s"):
+    with pytest.raises(InputError, match="warmup"):
         summarise(small_run(), warmup_s=warmup_s)
 
 

@@ -1,7 +1,7 @@
 """The files of a run directory, read back by independent readers."""
 
-import builtins
 import csv
+import importlib.util
 import json
 import math
 
@@ -113,17 +113,10 @@ def test_more_rows_than_a_chunk(tmp_path):
     ]
 
 
-def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
-    real_import = builtins.__import__
-
-    def without_pyarrow(name, *args, **kwargs):
-        if name.startswith("pyarrow"):
-            raise ImportError(name)
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without_pyarrow)
-    with pytest.raises(InputError, match=r"pip install 'routerwise\[parquet\]'"):
-        write_requests_parquet(tmp_path / "requests.parquet", make_result([]))
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install pyarrow"):
+        write_requests_parquet(tmp_path / "requests.parquet", make_result([], end_s=1.0))
     assert list(tmp_path.iterdir()) == []
 
 

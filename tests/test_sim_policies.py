@@ -241,10 +241,10 @@ def test_random_is_uniform():
     assert all(abs(counts[replica] - 5000) < 4 * (20_000 * 0.25 * 0.75) ** 0.5 for replica in range(4))
 
 
-def test_least_requests_takes_the_first_of_equals():
+def test_least_requests_takes_equals_in_turn():
     policy = balancer("least-requests", 4)
     assert policy.choose(view(), load(3, 1, 2, 1)).target == 1
-    assert policy.choose(view(), load(0, 0, 0, 0)).target == 0
+    assert [policy.choose(view(), load(0, 0, 0, 0)).target for _ in range(3)] == [2, 3, 0]
     assert policy.choose(view(), load(9, 9, 9, 8, prompt_tokens=(1, 1, 1, 99))).target == 3
 
 
@@ -368,13 +368,13 @@ def test_a_live_view_counts_requests_of_the_same_instant():
 def test_a_stale_view_does_not_see_what_it_sent_until_it_is_refreshed():
     times_s = (0.0, 0.01, 0.04, 0.05, 0.06, 0.1)
     requests = [RequestSpec(arrival_s, 10, 1000) for arrival_s in times_s]
-    # Seen at 0: nothing. Seen at 0.05: three on replica 0. Seen at 0.1: five in all, none on replica 2.
-    assert replicas_chosen(requests, staleness_s=0.05) == [0, 0, 0, 1, 1, 2]
+    # Seen at 0: nothing, so each in turn. Seen at 0.05, and still at 0.06: (2, 1). Seen at 0.1: (2, 3).
+    assert replicas_chosen(requests, replicas=2, staleness_s=0.05) == [0, 1, 0, 1, 1, 0]
 
 
 def test_finished_requests_no_longer_count():
     requests = [RequestSpec(0.0, 10, 1), RequestSpec(0.0, 10, 50), RequestSpec(0.1, 10, 1), RequestSpec(0.1, 10, 1)]
-    assert replicas_chosen(requests, replicas=2) == [0, 1, 0, 0]
+    assert replicas_chosen(requests, replicas=2) == [0, 1, 0, 1]
 
 
 def test_least_tokens_sees_prompt_tokens():

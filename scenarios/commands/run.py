@@ -39,7 +39,9 @@ from scenarios.summary_table import print_summary
     help="Format of the table of requests; parquet needs pyarrow.",
 )
 @click.option(
-    "--vllm-bench-json", type=click.Path(path_type=Path, dir_okay=False), help="Also write vllm bench serve's JSON."
+    "--vllm-bench-json",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the first replication, warm-up included, as vllm bench serve's JSON.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
 def run(

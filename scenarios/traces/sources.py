@@ -153,7 +153,7 @@ def parquet_tables(path: Path, rows: int) -> Iterator[Table]:
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise InputError(
-            f"reading {path} needs pyarrow, which is not installed; pip install 'routerwise[parquet]'"
+            f"reading {path} needs pyarrow, which is not installed; install it with: pip install pyarrow"
         ) from error
     with _readable(path):
         try:

@@ -23,6 +23,7 @@ from scenarios.workloads.config import (
     TraceWorkload,
     WorkloadConfig,
     client_name,
+    clients_of,
 )
 from scenarios.workloads.generators import MixtureTraffic, open_loop
 from scenarios.workloads.lengths import JointLengths, PairTable
@@ -173,7 +174,7 @@ def _lengths(config: Lengths, base_dir: Path) -> JointLengths:
 def trace_paths(config: WorkloadConfig, base_dir: Path = Path()) -> list[Path]:
     """Files that the workload reads, in the order of the section."""
     paths: list[Path] = []
-    for client in _clients_of(config):
+    for client in clients_of(config):
         if isinstance(client, TraceWorkload):
             paths.append(base_dir / client.path)
         elif isinstance(client.lengths, TraceLengths):
@@ -183,7 +184,7 @@ def trace_paths(config: WorkloadConfig, base_dir: Path = Path()) -> list[Path]:
 
 def shares_content(config: WorkloadConfig, base_dir: Path = Path()) -> bool:
     """Whether requests may share prompt content: named prefixes, conversations, or a trace with prefix blocks."""
-    for client in _clients_of(config):
+    for client in clients_of(config):
         if isinstance(client, SessionsWorkload):
             return True
         if isinstance(client, TraceWorkload):
@@ -195,7 +196,3 @@ def shares_content(config: WorkloadConfig, base_dir: Path = Path()) -> bool:
         elif client.shared_prefix is not None:
             return True
     return False
-
-
-def _clients_of(config: WorkloadConfig) -> tuple[Client, ...]:
-    return config.clients if isinstance(config, MixtureWorkload) else (config,)

@@ -36,7 +36,7 @@ _Explained = WrapValidator(_explained)
 class _Section(BaseModel):
     """Base of the schema: unknown keys and infinite numbers are errors, and nothing changes after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class TraceLengths(_Section):
@@ -223,3 +223,8 @@ def parse_workload(section: object) -> WorkloadConfig:
     adapter: TypeAdapter[Any] = TypeAdapter(WorkloadConfig)
     config: WorkloadConfig = adapter.validate_python(section)
     return config
+
+
+def clients_of(config: WorkloadConfig) -> tuple[Client, ...]:
+    """The clients of a workload: those of a mixture, or the one that it is."""
+    return config.clients if isinstance(config, MixtureWorkload) else (config,)
