@@ -149,10 +149,15 @@ class ContentKeys:
                 self._key_of[many] = _NO_KEY
                 return
         key_of = self._key
+        block_of = self._block_of.data
+        copies = self._copies
         for block in blocks:
             if key := key_of[block]:
                 key_of[block] = _NO_KEY
-                self._forget(block, key)
+                if key in copies:
+                    self._forget_copy(block, key)
+                else:
+                    block_of[key] = _NO_BLOCK
 
     def _record(self, first: int, blocks: Ints) -> None:
         end = first + len(blocks)
@@ -166,11 +171,9 @@ class ContentKeys:
             known[:] = blocks
         self._key_of[blocks] = np.arange(first, end)
 
-    def _forget(self, block: int, key: int) -> None:
-        copies = self._copies.get(key)
-        if copies is None:
-            self._block_of[key] = _NO_BLOCK
-            return
+    def _forget_copy(self, block: int, key: int) -> None:
+        """One of several blocks with equal content is lost."""
+        copies = self._copies[key]
         if self._block_of[key] == block:
             self._block_of[key] = copies.pop(0)
         else:

@@ -118,8 +118,9 @@ class PrefixCache:
         Outputs are recorded only when somebody asks.  Of several blocks with equal content the one registered first is
         found, and within a step vLLM registers in running order; a request being admitted comes last.
         """
-        for name, _ in request.content or ():
-            owner = self._running.get(name[4:]) if name.startswith("out:") else None
+        running = self._running
+        for name in _answers_in(request):
+            owner = running.get(name)
             if owner is None or owner is request or not (admitted or owner.decoding):
                 continue
             tokens = self._registered_tokens(owner)
@@ -201,6 +202,16 @@ class PrefixCache:
             request.keys = chain = KeyChain(_all_segments(request))
         self._keys.extend(chain, max(count, self._shareable_blocks(request)))
         return chain
+
+
+def _answers_in(request: Request) -> tuple[str, ...]:
+    """Names of the requests whose outputs are part of this one's prompt."""
+    names = request.answers_in_prompt
+    if names is None:
+        content = request.content or ()
+        names = tuple(name[4:] for name, _ in content if name.startswith("out:"))
+        request.answers_in_prompt = names
+    return names
 
 
 def _all_segments(request: Request) -> list[Segment]:

@@ -23,6 +23,7 @@ class Request:
     """
 
     __slots__ = (
+        "answers_in_prompt",
         "base",
         "block_ids",
         "cached_on_resume",
@@ -103,6 +104,7 @@ class Request:
         # Block identities (sim.prefix_cache), filled only there.
         self.block_ids: list[int] = []
         self.keys: KeyChain | None = None
+        self.answers_in_prompt: tuple[str, ...] | None = None
         self.registered = 0
         """Blocks whose content has been recorded."""
         self.shareable_blocks = -1
