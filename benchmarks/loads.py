@@ -12,7 +12,7 @@ from benchmarks.figures import NO_TARGET, Target
 from latency_models.errors import InputError
 from latency_models.linear import LinearStepTime
 from scenarios.scenario_files import load_scenario
-from scenarios.workloads.build import build_traffic, shares_content
+from scenarios.workloads.build import build_traffic, inspect_workload
 from scenarios.workloads.config import SyntheticWorkload, WorkloadConfig, parse_workload
 from sim.cluster import simulate
 from sim.cluster_spec import ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec
@@ -112,7 +112,7 @@ class Load:
 
     def run(self, traffic: Traffic, config: WorkloadConfig, mode: Mode = "macro") -> SimulationResult:
         """Simulate it."""
-        run = RunSpec(seed=1, mode=mode, shared_content=shares_content(config))
+        run = RunSpec(seed=1, mode=mode, shared_content=inspect_workload(config).shares_content)
         return simulate(cluster(self.replicas, **self.settings), traffic, run)
 
 

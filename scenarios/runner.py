@@ -26,7 +26,7 @@ from latency_models.errors import InputError
 from scenarios.run_directory import run_directory
 from scenarios.scenario_files import dump_scenario
 from scenarios.schema import Scenario
-from scenarios.workloads.build import build_traffic, shares_content, trace_paths
+from scenarios.workloads.build import build_traffic, inspect_workload, trace_paths
 from sim.cluster import simulate
 from sim.random_streams import seed_sequence
 from sim.results import SimulationResult
@@ -50,8 +50,24 @@ class RunOptions:
     """Also write the first replication in the keys of ``vllm bench serve``."""
 
 
-def run_scenario(scenario: Scenario, options: RunOptions, progress: Progress | None = None) -> Summary:
+def run_scenario(
+    scenario: Scenario,
+    options: RunOptions,
+    progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Summary:
     """Simulate a scenario and write its run directory.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        What to simulate.
+    options : RunOptions
+        Where and how to keep the results.
+    progress : callable, optional
+        See :data:`Progress`.
+    note : callable, optional
+        Told what the user should know but is no error, a line at a time.
 
     Returns
     -------
@@ -65,7 +81,10 @@ def run_scenario(scenario: Scenario, options: RunOptions, progress: Progress | N
     """
     slo = None if scenario.slo is None else Slo.parse(scenario.slo)
     cluster = scenario.cluster()
-    shared = shares_content(scenario.workload, Path())
+    facts = inspect_workload(scenario.workload)
+    for path, columns in facts.unused_columns.items():
+        if note is not None:
+            note(f"trace {path}: columns not used: {', '.join(columns)}")
     _check_outputs(options)
     began = time.time()
     clock = time.perf_counter()
@@ -77,7 +96,7 @@ def run_scenario(scenario: Scenario, options: RunOptions, progress: Progress | N
             result = simulate(
                 cluster,
                 traffic,
-                scenario.run_spec(replication, shared_content=shared),
+                scenario.run_spec(replication, shared_content=facts.shares_content),
                 None if progress is None else _report(progress, replication),
             )
             events += result.events

@@ -570,3 +570,12 @@ def test_trace_refuses_bad_files(refused, tmp_path):
     (tmp_path / "back.csv").write_text("arrival_s,prompt_tokens,output_tokens\n5,5,5\n1,5,5\n")
     assert "sort" in refused("trace", "stats", tmp_path / "back.csv")
     assert "COLUMN=VALUE" in refused("trace", "stats", tmp_path / "back.csv", "--where", "x")
+
+
+def test_columns_that_mean_nothing_are_named(routerwise, tmp_path):
+    trace = tmp_path / "trace.csv"
+    trace.write_text("arrival_s,prompt_tokens,output_tokens,priorty\n0,10,2,1\n1,10,2,0\n")
+    workload = f"workload={{kind: trace, path: {trace}}}"
+    status, _, err = routerwise("run", "chat-steady", "--set", workload, "--out", tmp_path / "run")
+    assert status == 0
+    assert "columns not used: priorty" in err

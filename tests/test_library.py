@@ -17,7 +17,7 @@ from latency_models.errors import InputError
 from scenarios.runner import RunOptions, run_scenario
 from scenarios.scenario_files import LIBRARY, dump_scenario, library_description, library_names, load_scenario
 from scenarios.schema import Scenario
-from scenarios.workloads.build import build_traffic, shares_content
+from scenarios.workloads.build import build_traffic, inspect_workload
 from sim.cluster import simulate
 from sim.random_streams import seed_sequence
 from sim.workload import RequestChunk, RequestSpec
@@ -176,7 +176,7 @@ class Listening:
 def simulated(name, *overrides):
     scenario = load_scenario(name, overrides)
     traffic = Listening(build_traffic(scenario.workload, seed_sequence(scenario.seed, 0, "workload"), Path()))
-    run = scenario.run_spec(0, shared_content=shares_content(scenario.workload))
+    run = scenario.run_spec(0, shared_content=inspect_workload(scenario.workload).shares_content)
     return scenario, traffic, simulate(scenario.cluster(), traffic, run)
 
 

@@ -73,7 +73,7 @@ def run(
         out=folder, overwrite=overwrite, requests_format=requests_format, vllm_bench_json=vllm_bench_json
     )
     with _progress(resolved.run.replications) as progress:
-        summary = run_scenario(resolved, options, progress)
+        summary = run_scenario(resolved, options, progress, lambda text: click.echo(f"Note: {text}", err=True))
     if as_json:
         import json
 

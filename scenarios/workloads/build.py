@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from latency_models.errors import InputError, unknown_name
 from scenarios.traces.formats import FORMATS, find_format
-from scenarios.traces.readers import ReadOptions, read_trace
+from scenarios.traces.readers import ReadOptions, ReadReport, read_trace
 from scenarios.workloads.closed_loop import ClosedLoopTraffic
 from scenarios.workloads.config import (
     Client,
@@ -117,7 +118,9 @@ def _client_traffic(config: Client, root: np.random.SeedSequence, base_dir: Path
     )
 
 
-def _trace_source(config: TraceWorkload, seed: np.random.SeedSequence, base_dir: Path) -> ChunkSource:
+def _trace_source(
+    config: TraceWorkload, seed: np.random.SeedSequence, base_dir: Path, report: ReadReport | None = None
+) -> ChunkSource:
     options = ReadOptions(
         sort=config.sort,
         drop_empty=config.drop_empty,
@@ -132,7 +135,8 @@ def _trace_source(config: TraceWorkload, seed: np.random.SeedSequence, base_dir:
     find_format(path, config.format)
 
     def read() -> Iterator[RequestChunk]:
-        chunks = read_trace(path, config.format, options=options, rng=named_generator(seed, "spread arrivals"))
+        rng = named_generator(seed, "spread arrivals")
+        chunks = read_trace(path, config.format, options=options, rng=rng, report=report)
         return (_labelled(chunk, config) for chunk in chunks)
 
     return transformed(read, config.transforms, seed)
@@ -182,17 +186,31 @@ def trace_paths(config: WorkloadConfig, base_dir: Path = Path()) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def shares_content(config: WorkloadConfig, base_dir: Path = Path()) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadFacts:
+    """What is known of a workload before it is sent."""
+
+    shares_content: bool
     """Whether requests may share prompt content: named prefixes, conversations, or a trace with prefix blocks."""
+    unused_columns: dict[Path, list[str]]
+    """Columns of traces that mean nothing here, such as misspelt ones."""
+
+
+def inspect_workload(config: WorkloadConfig, base_dir: Path = Path()) -> WorkloadFacts:
+    """Look at the sections of a workload and at the beginning of its traces."""
+    shares = False
+    unused: dict[Path, list[str]] = {}
     for client in clients_of(config):
-        if isinstance(client, SessionsWorkload):
-            return True
         if isinstance(client, TraceWorkload):
             # A column that a format has is there from the first chunk on.
-            root = np.random.SeedSequence(0)
-            first = next(_trace_source(client.model_copy(update={"transforms": ()}), root, base_dir)(), None)
-            if first is not None and first.content is not None:
-                return True
-        elif client.shared_prefix is not None:
-            return True
-    return False
+            report = ReadReport()
+            source = _trace_source(
+                client.model_copy(update={"transforms": ()}), np.random.SeedSequence(0), base_dir, report
+            )
+            first = next(source(), None)
+            shares |= first is not None and first.content is not None
+            if report.ignored_columns:
+                unused[base_dir / client.path] = list(report.ignored_columns)
+        else:
+            shares |= isinstance(client, SessionsWorkload) or client.shared_prefix is not None
+    return WorkloadFacts(shares_content=shares, unused_columns=unused)
