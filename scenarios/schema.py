@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, create_model, model_validator
 
@@ -56,7 +56,10 @@ def _engine_section() -> type[BaseModel]:
     return section
 
 
-EngineSection = _engine_section()
+if TYPE_CHECKING:
+    EngineSection = BaseModel
+else:
+    EngineSection = _engine_section()
 
 
 class PolicySection(BaseModel):
@@ -136,7 +139,7 @@ class ModelSection(_Section):
     """One served model."""
 
     latency: LatencyConfig
-    engine: EngineSection = EngineSection()  # type: ignore[valid-type]
+    engine: EngineSection = EngineSection()
     memory: MemorySection | None = None
     replicas: (
         Annotated[int, Field(ge=1, le=10_000, strict=True)] | Annotated[tuple[ReplicaSection, ...], Field(min_length=1)]

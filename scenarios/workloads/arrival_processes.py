@@ -8,6 +8,7 @@ a longer run starts with the arrivals of a shorter one.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
@@ -38,13 +39,14 @@ def chunk_sizes() -> Iterator[int]:
         size = min(2 * size, ROWS_PER_CHUNK)
 
 
-class _Renewal:
+class _Renewal(ABC):
     """Process with independent gaps of one distribution."""
 
     __slots__ = ()
 
+    @abstractmethod
     def _gaps(self, rng: np.random.Generator, size: int) -> Floats:
-        raise NotImplementedError
+        """Draw so many gaps, seconds."""
 
     def arrivals(self, rng: np.random.Generator) -> Iterator[Floats]:
         """Arrival times in seconds; the first lies one gap after 0."""
