@@ -277,7 +277,8 @@ class Cluster:
             )
         recorder = self.recorder
         recorder.sample(values)
-        if recorder.samples_taken() >= self.run.max_samples and recorder.samples_taken() % 2 == 1:
+        taken = recorder.samples_taken()
+        if taken >= self.run.max_samples and taken % 2 == 1:
             recorder.thin_samples()
             self._sample_interval_s *= 2
         if self._progress is not None:

@@ -163,7 +163,7 @@ class RunSpec:
     """Stop the clock here; what is still in the system counts as unfinished."""
     sample_interval_s: float = 1.0
     """Time between samples of the live state; doubled whenever a run gets more than ``max_samples`` of them."""
-    max_samples: int = 4000
+    max_samples: int = 1000
     shared_content: bool = True
     """Whether requests may share prompt content.  False makes blocks plain numbers, which is faster."""
 

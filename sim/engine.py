@@ -157,10 +157,9 @@ class Engine:
         current = self._current
         if current is None:
             return self.run_log.busy_s
-        now_s = (
-            min(self.clock.now_s, current.end_of(self._completed + self._planned + 1)) if self._queue else current.end_s
-        )
-        return self.run_log.busy_s + now_s - self.run_log.open_from_s(current)
+        executing = self._queue and self._queue[0] is not None
+        until_s = min(self.clock.now_s, self._front_end_s) if executing else current.end_s
+        return self.run_log.busy_s + until_s - self.run_log.open_from_s(current)
 
     def settle_outputs(self, request: Request) -> None:
         """Set which output tokens an unfinished request has got by now, and when the last one came."""

@@ -29,7 +29,9 @@ class RunLog:
 
     def open_from_s(self, step: Step) -> float:
         """Start of what is not yet written of ``step``."""
-        return step.end_of(step.logged) if self._straddle_s is None else self._straddle_s
+        if self._straddle_s is not None:
+            return self._straddle_s
+        return step.end_of(step.logged) if step.logged else step.started_s
 
     def close(self, step: Step, steps: int) -> None:
         """Write the rows of the first ``steps`` steps of a run that are not written yet."""
