@@ -202,6 +202,8 @@ def _read_text(path: Path) -> str:
             with gzip.open(path, "rt", encoding="utf-8") as stream:
                 return stream.read()
         return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check the path") from None
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {error}") from None
 

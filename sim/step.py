@@ -74,12 +74,11 @@ class Step:
         self.slowdown = slowdown
 
     def end_of(self, steps: int) -> float:
-        """Clock time at which the first ``steps`` steps are over."""
-        work_s = steps * self.first_s + self.growth_s * (steps * (steps - 1) // 2)
-        return self.anchor_clock_s + (work_s - self.anchor_work_s) * self.slowdown
+        """Clock time, seconds, at which the first ``steps`` steps are over."""
+        return self.anchor_clock_s + (self.work_of(steps) - self.anchor_work_s) * self.slowdown
 
     def work_of(self, steps: int) -> float:
-        """The replica's own time that the first ``steps`` steps take."""
+        """Seconds of the replica's own time that the first ``steps`` steps take."""
         return steps * self.first_s + self.growth_s * (steps * (steps - 1) // 2)
 
     def change_speed(self, now_s: float, slowdown: float, current: int) -> None:

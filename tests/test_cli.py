@@ -506,7 +506,7 @@ def test_engine_refuses_bad_settings(replay, refused, settings, expected):
 def test_engine_refuses_unreadable_files(replay, refused):
     folder, _, _ = replay
     settings, out = folder / "s.json", folder / "out"
-    assert "cannot read" in refused("engine", folder / "none.jsonl", settings, "--out", out)
+    assert "does not exist; check the path" in refused("engine", folder / "none.jsonl", settings, "--out", out)
     (folder / "empty.jsonl").write_text("")
     assert "is empty" in refused("engine", folder / "empty.jsonl", settings, "--out", out)
     (folder / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"id": 1}\n' * 1000)[:40])
