@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from latency_models.errors import InputError, invalid, unknown_name
+from latency_models.yaml_files import anchor_paths, read_yaml
 from scenarios.schema import Scenario
 from scenarios.schema_errors import describe
 
@@ -20,27 +20,7 @@ LIBRARY = Path(str(files("scenarios") / "library"))
 """Folder of the scenarios that come with the package."""
 
 _MOST_EXTENDS = 20
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a mapping that has a key twice, of which YAML would silently drop one."""
-
-
-def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        if key_node.tag == "tag:yaml.org,2002:merge":
-            continue
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, Hashable):
-            raise yaml.constructor.ConstructorError(None, None, f"{key!r} cannot be a key", key_node.start_mark)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is there twice", key_node.start_mark)
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+_WITH_PATHS = ("workload", "models")
 
 
 def library_names() -> list[str]:
@@ -50,7 +30,7 @@ def library_names() -> list[str]:
 
 def library_description(name: str) -> str:
     """What a library scenario shows, on one line; its traces need not be there."""
-    return " ".join(str(_read_yaml(LIBRARY / f"{name}.yaml").get("description", "")).split())
+    return " ".join(str(read_yaml(LIBRARY / f"{name}.yaml", "scenario").get("description", "")).split())
 
 
 def find_scenario(name: str, base_dir: Path = Path()) -> Path:
@@ -111,8 +91,9 @@ def _resolved(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     if path in below or len(below) > _MOST_EXTENDS:
         chain = " -> ".join(str(entry) for entry in (*below, path))
         raise InputError(f"extends goes in a circle: {chain}")
-    values = _read_yaml(path)
-    _anchor_paths(values.get("workload"), path.parent)
+    values = {key: _own(value) for key, value in read_yaml(path, "scenario").items()}
+    for section in _WITH_PATHS:
+        anchor_paths(values.get(section), path.parent)
     base = values.pop("extends", None)
     if base is None:
         return values
@@ -123,46 +104,11 @@ def _resolved(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     return _merge(merged, values)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read scenario {path}: {error}") from None
-    try:
-        values = yaml.load(text, Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        raise InputError(f"scenario {path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise invalid(f"scenario {path}", type(values).__name__, "a mapping with models and workload")
-    return {key: _own(value) for key, value in values.items()}
-
-
 def _own(value: Any) -> Any:
     """A copy in which no two places share a section, as they do under a YAML alias: --set is to change one of them."""
     if isinstance(value, dict):
         return {key: _own(entry) for key, entry in value.items()}
     return [_own(entry) for entry in value] if isinstance(value, list) else value
-
-
-def _anchor_paths(section: Any, folder: Path) -> None:
-    """Make the trace paths of a workload absolute: relative to their file, with environment variables filled in."""
-    if isinstance(section, dict):
-        for key, value in section.items():
-            if key == "path" and isinstance(value, str):
-                section[key] = str(folder / _expanded(value))
-            else:
-                _anchor_paths(value, folder)
-    elif isinstance(section, list):
-        for value in section:
-            _anchor_paths(value, folder)
-
-
-def _expanded(path: str) -> str:
-    expanded = os.path.expanduser(os.path.expandvars(path))
-    missing = re.search(r"\$\{?(\w+)", expanded)
-    if missing:
-        raise InputError(f"workload path {path!r} needs the environment variable {missing.group(1)}, which is not set")
-    return expanded
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,8 +142,9 @@ def _assign(values: dict[str, Any], override: str) -> None:
         place[_list_index(place, last, override)] = value
     else:
         place[last] = value
-        if "workload" in key:
-            _anchor_paths(values.get("workload"), Path.cwd())
+        section = key.split(".")[0]
+        if section in _WITH_PATHS:
+            anchor_paths(values.get(section), Path.cwd())
 
 
 def _list_index(place: list[Any], part: str, override: str) -> int:

@@ -184,7 +184,7 @@ def test_extends_something_wrong(folder, base, expected):
         ("models:\n  a: {tp: 1, tp: 2}\n", "key 'tp' is there twice"),
         ("models: [unclosed\n", "is not valid YAML"),
         ("? [a]\n: 1\n", "['a'] cannot be a key"),
-        ("- 1\n", "is 'list'; allowed: a mapping with models and workload"),
+        ("- 1\n", "is 'list'; allowed: a mapping of keys to values"),
         ("", "is 'NoneType'; allowed: a mapping"),
         ("gpus: &gpus {count: 1, more: *gpus}\n", "is not valid YAML"),
         ("name: !!python/object:os.system x\n", "is not valid YAML"),

@@ -1,0 +1,34 @@
+"""``latency: {kind: linear, ...}``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from latency_models.linear import LinearStepTime
+from latency_models.sections.base import Seconds, Section, refuse_in_pydantic
+from latency_models.step_time import StepTimeModel
+
+
+class LinearLatency(Section):
+    """Coefficients of the linear law, in seconds; see :class:`latency_models.linear.LinearStepTime`."""
+
+    kind: Literal["linear"]
+    base_s: Seconds = Field(default=0.0, description="Seconds of every step.")
+    per_token_s: Seconds = Field(default=0.0, description="Seconds per token computed, prefill or decode.")
+    per_sequence_s: Seconds = Field(default=0.0, description="Seconds per scheduled sequence.")
+    per_context_token_s: Seconds = Field(
+        default=0.0, description="Seconds per token of context after the step, over all scheduled sequences."
+    )
+    per_prefill_pair_s: Seconds = Field(default=0.0, description="Seconds per query-key pair of the prefill chunks.")
+    per_sample_s: Seconds = Field(default=0.0, description="Seconds per sequence that emits a token.")
+
+    @model_validator(mode="after")
+    def _takes_time(self) -> LinearLatency:
+        refuse_in_pydantic(self.build)
+        return self
+
+    def build(self) -> StepTimeModel:
+        """The step-time model."""
+        return LinearStepTime(**self.model_dump(exclude={"kind"}))
