@@ -23,6 +23,7 @@ from sim.cluster_spec import (
 )
 from sim.settings import EngineSettings
 from sim.stage import StageSpec
+from sim.step_timer import EngineOverhead
 
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -148,6 +149,9 @@ class ModelSection(_Section):
     tp: Count | None = None
     balancer: str | BalancerSection = "least-requests"
     cpu_overhead_s: NonNegative = 0.0
+    """CPU time of each step: added to it, or hidden behind it with asynchronous scheduling."""
+    cpu_per_sequence_s: NonNegative = 0.0
+    """More CPU time of a step for each sequence in it."""
     api_server: StageSection = StageSection()
     detokenise: StageSection = StageSection()
     admission: AdmissionSection = AdmissionSection()
@@ -308,7 +312,7 @@ def _model_spec(
             ),
             balancer=_policy(balancer),
             staleness_s=0.0 if isinstance(balancer, str) else balancer.staleness_s,
-            cpu_overhead_s=model.cpu_overhead_s,
+            overhead=EngineOverhead(step_s=model.cpu_overhead_s, per_sequence_s=model.cpu_per_sequence_s),
             api_server=model.api_server.spec(),
             detokenise=model.detokenise.spec(),
             admission=AdmissionLimit(**model.admission.model_dump()),

@@ -16,12 +16,13 @@ from sim.engine import Engine
 from sim.misfit import check_request, misfit
 from sim.model_loads import ModelLoads
 from sim.policies import BALANCERS, MODEL_ROUTERS, BalancerContext, RequestView, RouterContext
-from sim.random_streams import stream
+from sim.random_streams import seed_sequence, stream
 from sim.recorder import Recorder
 from sim.request import DONE, Request
 from sim.results import ReplicaInfo, SimulationResult, Status
 from sim.schedulers import build_scheduler
 from sim.stage import Stage
+from sim.step_timer import StepTimer
 from sim.workload import OpenTraffic, RequestSpec, Traffic
 
 
@@ -38,13 +39,17 @@ class Replica:
         self.index = index
         self.settings = spec.settings
         self.safe_tokens = spec.settings.safe_tokens
-        scheduler = build_scheduler(
-            spec.settings,
+        run = cluster.run
+        timer = StepTimer(
             model.step_time,
-            shared_content=cluster.run.shared_content,
-            cpu_overhead_s=model.cpu_overhead_s,
+            overhead=model.overhead,
+            asynchronous=spec.settings.async_scheduling,
+            noise=None
+            if model.noise is None
+            else model.noise.stream(seed_sequence(run.seed, run.replication, f"step noise of {self.name}")),
         )
-        self.engine = Engine(cluster.clock, scheduler, self, index=index, mode=cluster.run.mode)
+        scheduler = build_scheduler(spec.settings, timer, shared_content=run.shared_content)
+        self.engine = Engine(cluster.clock, scheduler, self, index=index, mode=run.mode)
         self.engine.slowdown = spec.slowdown
         self.total_blocks = scheduler.pool.total
         self.api_server = None if model.api_server.is_free else Stage(model.api_server)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
+
+import numpy as np
 
 from latency_models.errors import check_count, check_finite, invalid, unknown_name
 from latency_models.step_time import StepTimeModel
 from sim.settings import EngineSettings
 from sim.stage import StageSpec
+from sim.step_timer import EngineOverhead, StepNoise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,14 @@ class ReplicaSpec:
             raise invalid("replica.memory_share", self.memory_share, "a share of the GPU's memory, 0 < share <= 1")
 
 
+class NoiseModel(Protocol):
+    """Makes the noise of each replica's step times."""
+
+    def stream(self, seed: np.random.SeedSequence) -> StepNoise:
+        """Factors of one replica, in one replication; the same for the same seed."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """One served model."""
@@ -68,8 +79,10 @@ class ModelSpec:
     balancer: PolicySpec = field(default_factory=lambda: PolicySpec(kind="least-requests"))
     staleness_s: float = 0.0
     """Age that the balancer's view of the loads may reach before it is refreshed."""
-    cpu_overhead_s: float = 0.0
+    overhead: EngineOverhead = field(default_factory=EngineOverhead)
     """CPU time of each engine step."""
+    noise: NoiseModel | None = None
+    """Noise of the step times; each replica has a stream of its own."""
     api_server: StageSpec = field(default_factory=StageSpec)
     detokenise: StageSpec = field(default_factory=StageSpec)
     admission: AdmissionLimit = field(default_factory=AdmissionLimit)
@@ -78,7 +91,6 @@ class ModelSpec:
         if not self.replicas:
             raise invalid(f"models.{self.name}.replicas", [], "at least one replica")
         check_finite(f"models.{self.name}.staleness_s", self.staleness_s)
-        check_finite(f"models.{self.name}.cpu_overhead_s", self.cpu_overhead_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from sim.scheduler_base import Scheduler
 from sim.schedulers import build_scheduler
 from sim.settings import EngineSettings
 from sim.step import Step
+from sim.step_timer import StepTimer
 from sim.workload import RequestSpec
 
 STEP_FIELDS = (
@@ -188,7 +189,9 @@ def replay(
     clock = Clock()
     recorder = _Recorder()
     shared = any(spec.content is not None for spec in requests)
-    scheduler = build_scheduler(settings, model, shared_content=shared)
+    scheduler = build_scheduler(
+        settings, StepTimer(model, asynchronous=settings.async_scheduling), shared_content=shared
+    )
     recorder.scheduler = scheduler
     by_step = dict(step_arrivals or {})
     if by_step:

@@ -6,17 +6,16 @@ decision which requests compute how many tokens next: :meth:`Scheduler.schedule`
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 
 from latency_models.errors import RouterwiseError
-from latency_models.step_time import StepTimeModel
 from sim.block_counter import BlockCounter
 from sim.decoding import DecodingBatch
 from sim.prefix_cache import PrefixCache
 from sim.request import DONE, PREEMPTED, RUNNING, WAITING, Request
 from sim.settings import EngineSettings
 from sim.step import Step
+from sim.step_timer import StepTimer
 from sim.waiting import waiting_queue
 
 _MOST_PREEMPTIONS = 10_000
@@ -32,20 +31,15 @@ class Scheduler(ABC):
     ----------
     settings : EngineSettings
         The engine's settings.
-    model : StepTimeModel
-        Duration of steps on the GPU.
+    timer : StepTimer
+        Duration of steps.
     shared_content : bool
         Whether requests may share prompt content; only then do KV blocks need identities.
-    cpu_overhead_s : float
-        CPU time of a step: added to it, or hidden behind it when scheduling is asynchronous.
     """
 
-    def __init__(
-        self, settings: EngineSettings, model: StepTimeModel, *, shared_content: bool, cpu_overhead_s: float = 0.0
-    ) -> None:
+    def __init__(self, settings: EngineSettings, timer: StepTimer, *, shared_content: bool) -> None:
         self.settings = settings
-        self.model = model
-        self.cpu_overhead_s = cpu_overhead_s
+        self._timer = timer
         self.lag = 1 if settings.async_scheduling else 0
         """Steps between a step's schedule and its start."""
         self._block_size = settings.block_size
@@ -284,16 +278,14 @@ class Scheduler(ABC):
         del self.running[request]
 
     def _decode_step(self, size: int, context: int) -> Step:
-        first_s, growth_s, limit = self.model.decode_run(size, context)
-        overhead_s = self.cpu_overhead_s
-        if overhead_s and not self.lag:
-            first_s += overhead_s
-        elif first_s < overhead_s:
-            # Asynchronous scheduling hides the CPU behind the GPU; here the GPU is the faster one.
-            if growth_s > 0:
-                limit = min(limit, math.ceil((overhead_s - first_s) / growth_s))
-            first_s, growth_s = overhead_s, 0.0
-        return Step(size, context, first_s, growth_s, limit)
+        number = self._next_number()
+        first_s, growth_s, limit = self._timer.decode_law(number, size, context)
+        return Step(number, size, context, first_s, growth_s, limit)
+
+    def _next_number(self) -> int:
+        """Number of the replica's next step that is not an extension of the last one."""
+        last = self._last_step
+        return 0 if last is None else last.number + last.scheduled
 
     def _mixed_step(self, decode_size: int, decode_context: int, chunks: list[Chunk]) -> Step:
         new_tokens = prefill_context = ending = 0
@@ -304,14 +296,18 @@ class Scheduler(ABC):
             work += tokens * (before + tokens / 2)
             ending += emits
         tokens = decode_size + new_tokens
-        duration_s = self.model.step_s(
-            tokens, len(chunks), prefill_context, work, decode_size, decode_context, decode_size + ending
+        number = self._next_number()
+        duration_s = self._timer.mixed_s(
+            number,
+            tokens,
+            len(chunks),
+            prefill_context,
+            work,
+            decode_size,
+            decode_context,
+            decode_size + ending,
         )
-        if self.lag:
-            duration_s = max(duration_s, self.cpu_overhead_s)
-        else:
-            duration_s += self.cpu_overhead_s
-        step = Step(decode_size, decode_context, duration_s, 0.0, 1)
+        step = Step(number, decode_size, decode_context, duration_s, 0.0, 1)
         step.prefills = chunks
         step.sequences = decode_size + len(chunks)
         step.tokens = tokens

@@ -29,6 +29,7 @@ class Step:
         "growth_s",
         "limit",
         "logged",
+        "number",
         "prefills",
         "scheduled",
         "sequences",
@@ -38,7 +39,11 @@ class Step:
         "version",
     )
 
-    def __init__(self, decode_size: int, decode_context: int, first_s: float, growth_s: float, limit: int) -> None:
+    def __init__(
+        self, number: int, decode_size: int, decode_context: int, first_s: float, growth_s: float, limit: int
+    ) -> None:
+        self.number = number
+        """How many steps the replica scheduled before the first one."""
         self.prefills: list[tuple[Request, int, int, bool]] | None = None
         """(request, tokens of the chunk, tokens computed before it, does it emit a token)."""
         self.decode_size = decode_size

@@ -16,6 +16,7 @@ from latency_models.step_time import StepTimeModel
 from sim.cluster_spec import AdmissionLimit, ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec, SpeedChange
 from sim.settings import EngineSettings
 from sim.stage import StageSpec
+from sim.step_timer import EngineOverhead
 from sim.workload import OpenTraffic, RequestChunk, RequestSpec
 
 TICK_S = 1 / 64
@@ -216,6 +217,25 @@ def crowds(*, models: tuple[str, ...] = ("a",), content: bool = True) -> st.Sear
     return st.builds(crowd, st.integers(0, 2**32 - 1))
 
 
+@dataclass(frozen=True)
+class BlockNoise:
+    """Factors that change every ``block`` steps."""
+
+    block: int
+
+    def stream(self, seed: np.random.SeedSequence) -> BlockFactors:
+        return BlockFactors(self.block, np.random.default_rng(seed).uniform(0.5, 2.0, 64).tolist())
+
+
+@dataclass(frozen=True)
+class BlockFactors:
+    block: int
+    factors: list[float]
+
+    def factor(self, step: int) -> tuple[float, int]:
+        return self.factors[step // self.block % 64], self.block - step % self.block
+
+
 @st.composite
 def model_specs(draw: st.DrawFn, name: str) -> ModelSpec:
     settings = draw(engine_settings())
@@ -235,7 +255,11 @@ def model_specs(draw: st.DrawFn, name: str) -> ModelSpec:
         ),
         balancer=PolicySpec(kind=draw(st.sampled_from(BALANCERS))),
         staleness_s=draw(st.sampled_from([0.0, 0.05])),
-        cpu_overhead_s=draw(st.sampled_from([0.0, 0.0, 0.002, 0.0071, 0.03])),
+        overhead=EngineOverhead(
+            step_s=draw(st.sampled_from([0.0, 0.0, 0.002, 0.0071, 0.03])),
+            per_sequence_s=draw(st.sampled_from([0.0, 0.0005])),
+        ),
+        noise=draw(st.sampled_from([None, None, BlockNoise(block=1), BlockNoise(block=7)])),
         api_server=draw(stage),
         detokenise=draw(stage),
         admission=draw(

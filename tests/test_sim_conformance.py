@@ -9,6 +9,7 @@ from sim.engine import Engine
 from sim.engine_trace import REQUEST_FIELDS, STEP_FIELDS, replay
 from sim.request import Request
 from sim.schedulers import build_scheduler
+from sim.step_timer import StepTimer
 
 BOTH_MODES = pytest.mark.parametrize("mode", ["macro", "reference"])
 
@@ -127,7 +128,7 @@ def test_blocks_are_reused_in_vllms_order(name, mode):
     recording = read_recording(FIXTURES, name)
     clock = Clock()
     watcher = FreeQueueWatcher()
-    scheduler = build_scheduler(recording.settings, recording.step_time, shared_content=True)
+    scheduler = build_scheduler(recording.settings, StepTimer(recording.step_time), shared_content=True)
     watcher.scheduler = scheduler
     engine = Engine(clock, scheduler, watcher, mode=mode, idle_sleep_s=recording.idle_sleep_s, observer=watcher)
     for row, spec in enumerate(recording.requests):

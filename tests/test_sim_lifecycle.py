@@ -13,6 +13,7 @@ from sim.cluster_spec import AdmissionLimit, ModelSpec, ReplicaSpec, RunSpec, Sp
 from sim.results import Status
 from sim.settings import EngineSettings
 from sim.stage import StageSpec
+from sim.step_timer import EngineOverhead
 from sim.workload import RequestSpec
 
 SECOND = LinearStepTime(base_s=1.0)
@@ -90,12 +91,21 @@ def test_output_is_cut_at_the_longest_sequence():
 @BOTH_MODES
 @pytest.mark.parametrize(("asynchronous", "step_s"), [(False, 1.25), (True, 1.0)])
 def test_cpu_overhead_is_added_or_hidden(asynchronous, step_s, mode):
-    result = run(RequestSpec(0.0, 10, 4), cpu_overhead_s=0.25, settings={"async_scheduling": asynchronous}, mode=mode)
+    result = run(
+        RequestSpec(0.0, 10, 4),
+        overhead=EngineOverhead(step_s=0.25),
+        settings={"async_scheduling": asynchronous},
+        mode=mode,
+    )
     assert row(result, 0)[4] == 4 * step_s
 
 
 def test_a_cpu_slower_than_the_gpu_sets_the_pace_of_asynchronous_steps():
-    result = run(RequestSpec(0.0, 10, 4), cpu_overhead_s=1.5, settings={"async_scheduling": True})
+    result = run(
+        RequestSpec(0.0, 10, 4),
+        overhead=EngineOverhead(step_s=0.5, per_sequence_s=1.0),
+        settings={"async_scheduling": True},
+    )
     assert row(result, 0)[4] == 6.0
 
 

@@ -66,7 +66,7 @@ def step_ends(result: SimulationResult, replica: int) -> list[float]:
     """Every end of a step, to the bit, of a replica at constant speed."""
     ends = []
     for start_s, first_s, growth_s, count, *_ in steps(result, replica).tolist():
-        run = Step(1, 0, first_s, growth_s, int(count))
+        run = Step(0, 1, 0, first_s, growth_s, int(count))
         run.start(start_s, 1.0)
         ends += [run.end_of(done) for done in range(int(count) + 1)]
     return ends

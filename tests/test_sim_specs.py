@@ -10,6 +10,7 @@ from cluster_cases import EXACT, cluster_of, one_replica
 from latency_models.errors import InputError
 from sim.cluster_spec import AdmissionLimit, ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec, SpeedChange
 from sim.settings import EngineSettings
+from sim.step_timer import EngineOverhead
 
 NAN, INF = math.nan, math.inf
 NOT_COUNTS = [0, -1, 1.5, True, NAN, INF, "8", None]
@@ -178,8 +179,10 @@ def test_memory_shares_are_checked(value):
 def test_times_are_checked(value):
     with refused("models.m.staleness_s", value):
         model(replica(0), staleness_s=value)
-    with refused("models.m.cpu_overhead_s", value):
-        model(replica(0), cpu_overhead_s=value)
+    with refused("cpu_overhead_s", value):
+        EngineOverhead(step_s=value)
+    with refused("cpu_per_sequence_s", value):
+        EngineOverhead(per_sequence_s=value)
     with refused("speed_changes.at_s", value):
         SpeedChange(at_s=value, model=0, replica=0, slowdown=1.0)
 

@@ -16,7 +16,7 @@ from sim.workload import RequestSpec
 
 
 def started(first_s, growth_s, at_s=0.0, slowdown=1.0):
-    step = Step(1, 10, first_s, growth_s, 1 << 60)
+    step = Step(0, 1, 10, first_s, growth_s, 1 << 60)
     step.start(at_s, slowdown)
     return step
 
