@@ -7,8 +7,9 @@ attention with the pairs of queries and keys.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
+from latency_models.compute_share import bandwidth_factor
 from latency_models.errors import InputError, check_finite
 from latency_models.step_time import STEP_TIME_MODELS, UNLIMITED_STEPS
 
@@ -84,3 +85,18 @@ class LinearStepTime:
         per_seq_s = self.per_token_s + self.per_sequence_s + self.per_sample_s
         per_context_s = self.per_context_token_s
         return self.base_s + per_seq_s * seqs + per_context_s * context, per_context_s * seqs, UNLIMITED_STEPS
+
+    def at_share(self, share: float) -> LinearStepTime:
+        """The law on a share of the multiprocessors that its coefficients were fitted on.
+
+        Tokens and query-key pairs are computed, so they follow the share; the base and the context are taken for bytes
+        read from memory.  A base that is launches of the host would stay as it is: then this is too slow, not too fast.
+        """
+        bandwidth = bandwidth_factor(share)
+        return replace(
+            self,
+            base_s=self.base_s / bandwidth,
+            per_token_s=self.per_token_s / share,
+            per_context_token_s=self.per_context_token_s / bandwidth,
+            per_prefill_pair_s=self.per_prefill_pair_s / share,
+        )
