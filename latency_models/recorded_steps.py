@@ -1,0 +1,57 @@
+"""A recorded step log as a base law and the noise around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from latency_models.errors import InputError
+from latency_models.fitting import fit_linear
+from latency_models.grids import read_rows
+from latency_models.linear import LinearStepTime
+from latency_models.step_table import StepTable
+
+_COLUMNS = tuple(field.name for field in fields(StepTable))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedSteps:
+    """What a step log says: the linear law fitted to it, and each step's time over that law's.
+
+    Parameters
+    ----------
+    law : LinearStepTime
+        Robust fit, hence the time of a typical step.
+    factors : tuple of float, shape (n,)
+        Measured over fitted time of each step, in the order of the log.
+    """
+
+    law: LinearStepTime
+    factors: tuple[float, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> RecordedSteps:
+        """Fit a step log.
+
+        The file is CSV (also compressed with gzip), one step per row in the order in which they ran, with the columns
+        of :class:`latency_models.step_table.StepTable`.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read, a value is bad, or there are too few steps to fit.
+        """
+        rows = read_rows(path, _COLUMNS).get("", [])
+        columns = np.array(rows, dtype=np.float64).reshape(-1, len(_COLUMNS)).T
+        try:
+            fit = fit_linear(StepTable(**dict(zip(_COLUMNS, columns, strict=True))))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        return cls(law=fit.model, factors=tuple((1.0 / (1.0 + fit.relative_errors)).tolist()))
+
+    def centred_factors(self) -> tuple[float, ...]:
+        """The factors divided by their mean: noise alone, for a law from elsewhere."""
+        mean = sum(self.factors) / len(self.factors)
+        return tuple(factor / mean for factor in self.factors)
