@@ -9,7 +9,7 @@ chapter 23, for the non-negative step.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -25,7 +25,7 @@ _HUBER_CONSTANT = 1.345
 _GAUSSIAN_MAD = 1.4826
 """Standard deviation of a Gaussian over its median absolute deviation."""
 _MAX_ITERATIONS = 100
-_TOLERANCE = 1e-10
+_TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,11 @@ class LinearFit:
     model: LinearStepTime
     steps: int
     relative_errors: Floats
+
+    @property
+    def coefficients(self) -> dict[str, float]:
+        """All coefficients of the law by name, in seconds."""
+        return asdict(self.model)
 
     @property
     def median_relative_error(self) -> float:
@@ -82,7 +87,7 @@ def fit_linear(
     InputError
         If a term is unknown, there are fewer steps than terms, or no coefficient turns out positive.
     """
-    columns = _columns(table)
+    columns = linear_columns(table)
     known = dict(fixed or {})
     for name in (*terms, *known):
         if name not in columns:
@@ -97,14 +102,14 @@ def fit_linear(
     # Divided by the measured durations, every residual is a relative one.
     design = np.column_stack([columns[name] / table.duration_s for name in free])
     target = 1.0 - known_s / table.duration_s
-    solution = _robust_non_negative(design, target)
+    solution = robust_non_negative(design, target)
 
     coefficients = {**dict(zip(free, map(float, solution), strict=True)), **known}
     return LinearFit(model=LinearStepTime(**coefficients), steps=len(table), relative_errors=design @ solution - target)
 
 
-def _columns(table: StepTable) -> dict[str, Floats]:
-    """What each coefficient of the linear law multiplies."""
+def linear_columns(table: StepTable) -> dict[str, Floats]:
+    """What each coefficient of the linear law multiplies, by its name; shape (n,) each."""
     return {
         "base_s": np.ones(len(table)),
         "per_token_s": table.tokens,
@@ -115,7 +120,7 @@ def _columns(table: StepTable) -> dict[str, Floats]:
     }
 
 
-def _robust_non_negative(design: Floats, target: Floats) -> Floats:
+def robust_non_negative(design: Floats, target: Floats) -> Floats:
     """Minimise the Huber loss of ``design @ x - target`` over x >= 0; shapes (n, p), (n,) -> (p,)."""
     from scipy.optimize import nnls
 
@@ -127,7 +132,9 @@ def _robust_non_negative(design: Floats, target: Floats) -> Floats:
     solution = np.zeros(design.shape[1])
     for _ in range(_MAX_ITERATIONS):
         root = np.sqrt(weights)
-        previous, solution = solution, nnls(scaled * root[:, None], target * root)[0]
+        # The solver sees a small triangle instead of the tall matrix: same minimum, and it is called a lot.
+        basis, triangle = np.linalg.qr(scaled * root[:, None])
+        previous, solution = solution, nnls(triangle, basis.T @ (target * root))[0]
         if np.abs(solution - previous).max() <= _TOLERANCE * max(float(np.abs(solution).max()), _TOLERANCE):
             break
         residuals = np.abs(scaled @ solution - target)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from latency_models.errors import InputError, invalid
+from latency_models.errors import invalid
+from latency_models.step_time import StepTimeModel
 
 Floats = NDArray[np.float64]
-
-_SWEEP_COLUMNS = ("model", "tp", "sm_pct", "batch", "seqlen", "prefill_ms", "decode_ms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +31,10 @@ class StepTable:
         Query-key pairs of the prefill chunks, ``n * (c + n / 2)`` for n tokens behind c computed ones.
     sampled : ndarray
         Sequences that emitted a token.
+    decode_seqs : ndarray
+        Of the sequences, those that computed one token of their output; the others computed a prefill chunk.
+    decode_context : ndarray
+        Of the context, that of the decoding sequences.
     duration_s : ndarray
         What the step took, in seconds.
 
@@ -47,6 +49,8 @@ class StepTable:
     context: Floats
     prefill_work: Floats
     sampled: Floats
+    decode_seqs: Floats
+    decode_context: Floats
     duration_s: Floats
 
     def __post_init__(self) -> None:
@@ -61,9 +65,60 @@ class StepTable:
                 row = int(np.argmax(wrong))
                 allowed = "finite numbers > 0" if positive else "finite numbers >= 0"
                 raise invalid(f"step table row {row}, {field.name}", float(column[row]), allowed)
+        for part, whole in (("decode_seqs", "sequences"), ("decode_context", "context")):
+            larger = getattr(self, part) > getattr(self, whole)
+            if larger.any():
+                row = int(np.argmax(larger))
+                most = float(getattr(self, whole)[row])
+                raise invalid(
+                    f"step table row {row}, {part}", float(getattr(self, part)[row]), f"at most {most:g}, its {whole}"
+                )
 
     def __len__(self) -> int:
         return len(self.duration_s)
+
+    @property
+    def prefill_seqs(self) -> Floats:
+        """Sequences that computed a prefill chunk."""
+        return self.sequences - self.decode_seqs
+
+    @property
+    def prefill_tokens(self) -> Floats:
+        """Tokens of the prefill chunks."""
+        return self.tokens - self.decode_seqs
+
+    def rows(self, chosen: NDArray[Any] | slice) -> StepTable:
+        """The rows that an index, a mask or a slice chooses, in that order."""
+        return StepTable(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+
+    def predicted_s(self, model: StepTimeModel) -> Floats:
+        """What a model says that each step takes, in seconds; shape (n,).
+
+        Counts are rounded to integers, which measured ones are already.
+        """
+        columns = (
+            self.tokens,
+            self.prefill_seqs,
+            self.context - self.decode_context,
+            self.prefill_work,
+            self.decode_seqs,
+            self.decode_context,
+            self.sampled,
+        )
+        tokens, prefills, prefill_context, _, decodes, decode_context, sampled = (
+            np.rint(column).astype(np.int64).tolist() for column in columns
+        )
+        works = self.prefill_work.tolist()
+        return np.array(
+            [
+                model.step_s(tokens[row], prefills[row], prefill_context[row], works[row], decodes[row],
+                             decode_context[row], sampled[row])
+                if prefills[row]
+                else model.decode_run(decodes[row], decode_context[row])[0]
+                for row in range(len(self))
+            ],
+            dtype=np.float64,
+        )  # fmt: skip
 
     @classmethod
     def of_prefills(cls, batch: ArrayLike, prompt_tokens: ArrayLike, duration_s: ArrayLike) -> StepTable:
@@ -75,6 +130,8 @@ class StepTable:
             context=sequences * length,
             prefill_work=sequences * length**2 / 2.0,
             sampled=sequences,
+            decode_seqs=np.zeros_like(sequences),
+            decode_context=np.zeros_like(sequences),
             duration_s=_floats(duration_s),
         )
 
@@ -82,12 +139,15 @@ class StepTable:
     def of_decodes(cls, batch: ArrayLike, context_per_sequence: ArrayLike, duration_s: ArrayLike) -> StepTable:
         """Steps that each compute one token for ``batch`` sequences of the given context."""
         sequences = _floats(batch)
+        context = sequences * _floats(context_per_sequence)
         return cls(
             tokens=sequences,
             sequences=sequences,
-            context=sequences * _floats(context_per_sequence),
+            context=context,
             prefill_work=np.zeros_like(sequences),
             sampled=sequences,
+            decode_seqs=sequences,
+            decode_context=context,
             duration_s=_floats(duration_s),
         )
 
@@ -98,76 +158,5 @@ class StepTable:
         return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
 
-def read_batch_sweep(path: Path, *, model: str, tp: int, sm_pct: int = 100) -> StepTable:
-    """Read one model's steps from a sweep over batch and length.
-
-    The file is CSV with the columns ``model, tp, sm_pct, batch, seqlen, prefill_ms, decode_ms`` (others are
-    ignored).  A row is up to two steps: the prefill of ``batch`` prompts of ``seqlen`` tokens, and a decode of
-    ``batch`` sequences with a context of ``seqlen``; an empty time is a step that was not run.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    model : str
-        Rows of this model only.
-    tp : int
-        Rows of this many tensor-parallel GPUs only.
-    sm_pct : int
-        Rows of this share of the GPU's multiprocessors only, in percent.
-
-    Returns
-    -------
-    StepTable
-        All prefills, then all decodes, each in the order of the file.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, lacks a column, holds a bad number, or has no row of that model.
-    """
-    prefills: list[tuple[float, float, float]] = []
-    decodes: list[tuple[float, float, float]] = []
-    seen: set[str] = set()
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in _SWEEP_COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise invalid(
-                    f"header of {path}", list(reader.fieldnames or ()), f"{', '.join(_SWEEP_COLUMNS)} (no {missing})"
-                )
-            for row in reader:
-                seen.add(f"{row['model']} tp {row['tp']} sm_pct {row['sm_pct']}")
-                if (row["model"], row["tp"], row["sm_pct"]) != (model, str(tp), str(sm_pct)):
-                    continue
-                place = f"{path} line {reader.line_num}"
-                batch, length = (_number(place, name, row[name]) for name in ("batch", "seqlen"))
-                for name, steps in (("prefill_ms", prefills), ("decode_ms", decodes)):
-                    if row[name]:
-                        steps.append((batch, length, _number(place, name, row[name]) / 1e3))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    if not prefills and not decodes:
-        raise invalid(f"rows of {path}", f"{model} tp {tp} sm_pct {sm_pct}", ", ".join(sorted(seen)) or "none")
-    return StepTable.concatenate(
-        [
-            StepTable.of_prefills(*np.reshape(prefills, (-1, 3)).T),
-            StepTable.of_decodes(*np.reshape(decodes, (-1, 3)).T),
-        ]
-    )
-
-
 def _floats(values: ArrayLike) -> Floats:
     return np.atleast_1d(np.asarray(values, dtype=np.float64))
-
-
-def _number(place: str, name: str, text: str | None) -> float:
-    """A number > 0 from a cell, or an error that names the line."""
-    try:
-        value = float(text or "")
-    except ValueError:
-        value = float("nan")
-    if not 0.0 < value < float("inf"):
-        raise invalid(f"{place}, {name}", text, "a finite number > 0")
-    return value

@@ -6,7 +6,8 @@ import pytest
 from latency_models.errors import InputError
 from latency_models.fitting import fit_linear
 from latency_models.linear import LinearStepTime
-from latency_models.step_table import StepTable, read_batch_sweep
+from latency_models.step_sweep import read_batch_sweep
+from latency_models.step_table import StepTable
 
 TRUTH = LinearStepTime(
     base_s=0.012,
