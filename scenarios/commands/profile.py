@@ -1,0 +1,147 @@
+"""``routerwise profile``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from analysis.result_files import replacing
+from latency_models.errors import InputError
+from latency_models.load_latency import LoadLatencyCurve
+from latency_models.load_latency_files import curves_to_csv, curves_to_json
+from scenarios.profiles.cache import default_cache_dir
+from scenarios.profiles.plot import check_plot_path, plot_curves
+from scenarios.profiles.runner import ProfileOptions, Progress, run_profile
+from scenarios.profiles.schema import load_profile
+
+
+@click.command()
+@click.argument("spec")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for curves.json and curves.csv, or a file whose name ends in .json.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace earlier curves.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, e.g. --set profile.tp=[1,2]."
+)
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Processes; default: one per core. Results do not depend on it."
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where runs are remembered; default: the user's cache.",
+)
+@click.option("--no-cache", is_flag=True, help="Simulate every run, and remember none.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw the curves: .png, .svg or .pdf."
+)
+def profile(
+    spec: str,
+    out: Path,
+    overwrite: bool,
+    overrides: tuple[str, ...],
+    jobs: int | None,
+    cache: Path | None,
+    no_cache: bool,
+    plot: Path | None,
+) -> None:
+    """Simulate SPEC's models over load and write load-latency curves.
+
+    SPEC is a YAML file: a scenario with a `profile` section; or a scenario, or a name from `routerwise scenarios`.
+    After Ctrl-C the same command goes on where it was. See docs/profile.md.
+    """
+    if no_cache and cache is not None:
+        raise InputError("--cache has no effect with --no-cache; give one of them")
+    resolved = load_profile(spec, overrides)
+    files = _outputs(out)
+    for file in files:
+        if file.exists() and not overwrite:
+            raise InputError(f"--out {file} exists already; choose another place, or give --overwrite to replace it")
+    if plot is not None:
+        check_plot_path(plot)
+    options = ProfileOptions(
+        jobs=jobs or os.cpu_count() or 1, cache_dir=None if no_cache else cache or default_cache_dir()
+    )
+    with _progress() as report:
+        curves = run_profile(resolved, options, report)
+    files[0].parent.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        with replacing(file) as stream:
+            stream.write(curves_to_json(curves) if file.suffix == ".json" else curves_to_csv(curves))
+    if plot is not None:
+        plot_curves(curves, plot)
+    for curve in curves:
+        _print_curve(curve)
+    click.echo(f"Curves: {out}")
+
+
+def _outputs(out: Path) -> list[Path]:
+    if out.suffix == ".json":
+        if not out.parent.is_dir():
+            raise InputError(f"--out {out}: the folder {out.parent} does not exist; create it first")
+        return [out]
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; allowed: a folder, or a file whose name ends in .json")
+    return [out / "curves.json", out / "curves.csv"]
+
+
+def _print_curve(curve: LoadLatencyCurve) -> None:
+    click.echo(str(curve.configuration))
+    assert curve.stability_per_s is not None
+    low, high = curve.stability_per_s
+    click.echo(f"  stable up to {low:.4g} requests/s, backlog grows from {high:.4g} on; {len(curve.rates_per_s)} loads")
+    for note in curve.provenance["notes"]:
+        click.echo(f"  note: {note}")
+    left_out = curve.provenance["rates_beyond_limit_per_s"]
+    if left_out:
+        click.echo(f"  left out, not known to be stable: {', '.join(f'{rate:g}' for rate in left_out)} requests/s")
+    for name in ("ttft_mean_s", "tpot_mean_s", "e2e_mean_s"):
+        if name in curve.statistics:
+            values = curve.statistics[name]
+            click.echo(
+                f"  {name:12} {values[0]:.4g} alone, {values[-1]:.4g} at the highest load; {_convexity(curve, name)}"
+            )
+
+
+def _convexity(curve: LoadLatencyCurve, statistic: str) -> str:
+    found = curve.convexity(statistic)
+    if found.convex:
+        return "load x latency is convex"
+    where = f"{found.at_rate_per_s:.4g} requests/s, by {found.worst_violation:.1%}"
+    return f"load x latency is not convex at {where} ({'more than noise' if found.significant else 'within noise'})"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], None] | None]:
+    """Show progress on a terminal; stay silent in a pipe."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    import rich.progress as rich
+    from rich.console import Console
+
+    columns = (
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TimeElapsedColumn(),
+    )
+    with rich.Progress(*columns, console=Console(stderr=True)) as display:
+        task = display.add_task("Profiling", total=None)
+
+        def show(state: Progress) -> None:
+            text = f"Profiling: curve {min(state.curves_done + 1, state.curves)} of {state.curves}"
+            if state.runs_from_cache:
+                text += f", {state.runs_from_cache} runs from the cache"
+            display.update(task, description=text, completed=state.runs_done, total=state.runs_wanted)
+
+        yield show

@@ -1,0 +1,91 @@
+"""One curve, from the limit of no load to the stability limit, as a generator that asks for runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping
+from functools import partial
+from typing import Any
+
+from analysis.statistics import mean_interval
+from latency_models.errors import InputError
+from latency_models.load_latency import LoadLatencyCurve
+from scenarios.profiles.configurations import ProfiledConfiguration
+from scenarios.profiles.grid import FIRST_SHARES, next_rates
+from scenarios.profiles.offered_load import Load, shortest_duration_s
+from scenarios.profiles.schema import ProfileSection
+from scenarios.profiles.stability import Runs, find_limit
+
+CurveStudy = Generator[list[Load], list[Runs], LoadLatencyCurve]
+"""Yields loads to simulate, is sent the replications of each, and returns the curve."""
+
+_LIMIT_REQUESTS = 2
+"""Runs that narrow down the stability limit are so many times as long."""
+_REFINED = ("ttft_mean_s", "tpot_mean_s", "e2e_mean_s")
+"""Statistics that the grid is adapted to."""
+
+
+def study_curve(profiled: ProfiledConfiguration, profile: ProfileSection, provenance: Mapping[str, Any]) -> CurveStudy:
+    """Measure one curve by simulation; see :data:`CurveStudy`."""
+    where = profiled.configuration
+    shortest_s = profile.min_duration_s
+    if shortest_s is None:
+        shortest_s = shortest_duration_s(profiled.scenario.workload)
+    requests = profile.requests * where.replicas
+
+    def load_at(rate_per_s: float, length: int = 1) -> Load:
+        return Load(rate_per_s=rate_per_s, requests=max(length * requests, math.ceil(rate_per_s * shortest_s)))
+
+    (alone,) = yield [Load(rate_per_s=0.0, requests=profile.requests)]
+    if "e2e_mean_s" not in alone[0].statistics:
+        raise InputError(f"{where}: no request of the workload is served; is any of them short enough for the engine?")
+    start_per_s = where.replicas / alone[0].statistics["e2e_mean_s"]
+    limit = yield from find_limit(start_per_s, load_at, partial(load_at, length=_LIMIT_REQUESTS))
+
+    measured: dict[float, Runs] = {0.0: alone}
+    beyond: list[float] = []
+    if profile.rates == "auto":
+        wanted = [share * limit[0] for share in FIRST_SHARES][: profile.points - 1]
+    else:
+        wanted = sorted(rate for rate in profile.rates if rate <= limit[0])
+        beyond = sorted(rate for rate in profile.rates if rate > limit[0])
+    while wanted:
+        measured.update(zip(wanted, (yield [load_at(rate) for rate in wanted]), strict=True))
+        wanted = []
+        if profile.rates == "auto":
+            rates = sorted(measured)
+            curves = [_means(measured, name) for name in _REFINED if _present(measured, name)]
+            wanted = next_rates(rates, curves, profile.points - len(rates))
+    return _curve(
+        profiled, measured, limit, {**provenance, "rates_beyond_limit_per_s": beyond, "notes": list(profiled.notes)}
+    )
+
+
+def _present(measured: Mapping[float, Runs], name: str) -> bool:
+    return all(name in run.statistics for runs in measured.values() for run in runs)
+
+
+def _means(measured: Mapping[float, Runs], name: str) -> list[float]:
+    return [sum(run.statistics[name] for run in measured[rate]) / len(measured[rate]) for rate in sorted(measured)]
+
+
+def _curve(
+    profiled: ProfiledConfiguration,
+    measured: Mapping[float, Runs],
+    limit: tuple[float, float],
+    provenance: Mapping[str, Any],
+) -> LoadLatencyCurve:
+    rates = sorted(measured)
+    names = [name for name in measured[0.0][0].statistics if _present(measured, name)]
+    intervals = {
+        name: [mean_interval([run.statistics[name] for run in measured[rate]]) for rate in rates] for name in names
+    }
+    return LoadLatencyCurve(
+        configuration=profiled.configuration,
+        rates_per_s=tuple(rates),
+        statistics={name: tuple(found.estimate for found in intervals[name]) for name in names},
+        # Student's interval knows nothing of a quantity that cannot be negative.
+        intervals={name: tuple((max(found.low, 0.0), found.high) for found in intervals[name]) for name in names},
+        stability_per_s=limit,
+        provenance=provenance,
+    )
