@@ -1,0 +1,159 @@
+import csv
+import json
+
+import pytest
+import yaml
+
+from scenarios.cli import main
+from scenarios.measurements.evaluation import OpenMeasurement, open_measurement
+from scenarios.measurements.measurement_files import shipped_names
+from scenarios.measurements.report import markdown
+
+MEASUREMENT = {
+    "source": "made up, public domain",
+    "model": "toy",
+    "gpu": "none",
+    "engine_version": "vLLM 0.19.0",
+    "assumptions": ["nothing"],
+    "latency": {"kind": "linear", "base_s": 0.01},
+    "engine": {"num_gpu_blocks": 1000},
+    "log": {
+        "kind": "requests",
+        "path": "log.csv",
+        "columns": {
+            "arrival": "at_s",
+            "prompt_tokens": "in",
+            "output_tokens": "out",
+            "ttft": "ttft_ms",
+            "e2e": "e2e_ms",
+        },
+    },
+}
+
+
+@pytest.fixture
+def made(tmp_path):
+    with (tmp_path / "log.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["at_s", "in", "out", "ttft_ms", "e2e_ms"])
+        # Each alone on the server, which takes 10 ms a step: measured 25 % slower.
+        writer.writerows([number, 100, 11, 12.5, 137.5] for number in range(20))
+    path = tmp_path / "made.yaml"
+
+    def write(**more):
+        path.write_text(yaml.safe_dump(MEASUREMENT | more))
+        return str(path)
+
+    return write
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["accuracy", *arguments])
+    return ended.value.code
+
+
+def test_the_table_shows_errors_and_what_was_fitted(made, capsys):
+    main(["accuracy", made()])
+    out = capsys.readouterr().out
+    assert "-20.0 %" in out
+    assert "TTFT p99" in out
+    assert "Fitted on: nothing" in out
+    assert "Assumed: nothing" in out
+
+
+def test_json_holds_every_figure(made, capsys):
+    main(["accuracy", made(), made(), "--format", "json"])
+    first, second = json.loads(capsys.readouterr().out)
+    assert first == second
+    assert first["figures"]["ttft_mean"] == pytest.approx({"measured": 0.0125, "predicted": 0.01, "error": -0.2})
+    assert first["row_errors"]["e2e_median_error"] == pytest.approx(0.2)
+    assert (first["rows_judged"], first["fit"], first["fitted"]) == (20, None, None)
+
+
+def test_markdown_goes_to_a_file(made, tmp_path, capsys):
+    out = tmp_path / "accuracy.md"
+    main(["accuracy", made(), "--format", "markdown", "--out", str(out)])
+    assert capsys.readouterr().out == ""
+    text = out.read_text()
+    assert "| made | 20 of 20 requests | -20.0 % (20.0 %) |" in text
+    assert "## made" in text
+    assert "- Source: made up, public domain" in text
+
+
+def test_a_fit_is_reported_with_its_intervals(made, capsys):
+    fit = {"parameters": {"latency.base_s": {"start": 0.01}}, "part": {"rows": [[0, 5]]}}
+    main(["accuracy", made(fit=fit), "--format", "json"])
+    (found,) = json.loads(capsys.readouterr().out)
+    parameter = found["fit"]["parameters"]["latency.base_s"]
+    assert parameter["value"] == pytest.approx(0.0125, rel=1e-3)
+    assert parameter["interval_95"][0] <= 0.0125001
+    assert parameter["interval_95"][1] >= 0.0124999
+    assert (found["rows_judged"], found["fit"]["rows"]) == (15, 5)
+    assert abs(found["figures"]["e2e_mean"]["error"]) < 1e-3
+    main(["accuracy", made(fit=fit)])
+    assert "5 other rows of the same log" in " ".join(capsys.readouterr().out.split())
+
+
+def test_figures_that_got_worse_are_named_and_fail(made, capsys):
+    assert run(made(expect={"ttft_mean": 0.3, "e2e_mean": 0.1})) == 1
+    captured = capsys.readouterr()
+    assert "Worse than expected: e2e_mean is 0.2" in captured.out
+    assert "ttft_mean is" not in captured.out
+    assert "less accurate than their files expect: made" in captured.err
+
+
+def test_plots_are_drawn(made, tmp_path):
+    plots = tmp_path / "plots"
+    main(["accuracy", made(), "--plots", str(plots), "--format", "json", "--out", str(tmp_path / "all.json")])
+    assert (plots / "made.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_shows_the_pictures(made, tmp_path):
+    page = tmp_path / "docs" / "accuracy.md"
+    page.parent.mkdir()
+    plots = tmp_path / "docs" / "plots"
+    main(["accuracy", made(), "--plots", str(plots), "--format", "markdown", "--out", str(page)])
+    assert "![made](plots/made.png)" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.yaml"], "an existing YAML file"),
+        (["cpu-toys-havy"], "did you mean 'cpu-toys-heavy'"),
+        ([], "Missing argument"),
+        (["--out", "x.txt"], "--out goes with --format json or markdown"),
+        (["--format", "json", "--out", "no/such/folder/x.json"], "create it first"),
+    ],
+)
+def test_bad_input_ends_with_status_2(made, capsys, arguments, message):
+    files = [] if arguments in ([], ["nowhere.yaml"], ["cpu-toys-havy"]) else [made()]
+    assert run(*files, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_all_files_are_checked_before_the_first_is_simulated(made, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(OpenMeasurement, "evaluate", lambda *_: pytest.fail("simulated too early"))
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(yaml.safe_dump({**MEASUREMENT, "log": {**MEASUREMENT["log"], "path": "gone.csv"}}))
+    assert run(made(), str(bad)) == 2
+    assert "gone.csv does not exist" in capsys.readouterr().err
+
+
+def test_a_missing_data_folder_is_named(capsys, monkeypatch):
+    monkeypatch.delenv("ROUTERWISE_DATA", raising=False)
+    assert run("cpu-toys-heavy") == 2
+    assert "ROUTERWISE_DATA, which is not set" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------- the measurements that come with the package
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_measurements_are_predicted_as_well_as_ever(data_root, name):
+    opened = open_measurement(name)
+    assert opened.measurement.expect, "say what it reaches"
+    evaluation = opened.evaluate()
+    assert evaluation.missed() == {}
+    assert opened.measurement.name in markdown([evaluation])
