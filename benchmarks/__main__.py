@@ -17,7 +17,7 @@ from latency_models.errors import RouterwiseError
 
 Section = tuple[str, Callable[[], Iterator[Figure]]]
 
-SECTIONS = ("command", "memory", "loads", "size", "length", "modes")
+SECTIONS = ("command", "memory", "loads", "models", "size", "length", "modes")
 
 
 def _loads(repeats: int, requests: int | None) -> Iterator[Figure]:
@@ -25,6 +25,12 @@ def _loads(repeats: int, requests: int | None) -> Iterator[Figure]:
     from benchmarks.speed import load_figures
 
     yield from load_figures(repeats=repeats, requests=requests)
+
+
+def _models(calls: int, repeats: int) -> Iterator[Figure]:
+    from benchmarks.latency_models import latency_model_figures
+
+    yield from latency_model_figures(calls, repeats=repeats)
 
 
 def _size(sizes: tuple[int, ...], repeats: int) -> Iterator[Figure]:
@@ -54,6 +60,7 @@ def _sections(*, full: bool, quick: bool, repeats: int) -> list[Section]:
         ("command", partial(command_figures, int(20_000 * scale), repeats=repeats)),
         ("memory", partial(memory_figures, 1_000_000 if full else int(200_000 * scale))),
         ("loads", partial(_loads, repeats, 2000 if quick else None)),
+        ("models", partial(_models, int(20_000 * scale), repeats)),
         ("size", partial(_size, sizes, repeats)),
         ("length", partial(_length, int(5000 * scale), repeats)),
         ("modes", partial(_modes, scale, repeats)),

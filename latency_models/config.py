@@ -10,12 +10,20 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag, TypeAdapter
 
+from latency_models.sections.corrected import CorrectedLatency
+from latency_models.sections.file import FileLatency
+from latency_models.sections.layers import LayersLatency
 from latency_models.sections.linear import LinearLatency
+from latency_models.sections.operators import OperatorLatency
 from latency_models.sections.piecewise import PiecewiseLatency
 from latency_models.sections.plugin import PluginLatency
+from latency_models.sections.replay import ReplayLatency
+from latency_models.sections.roofline import RooflineLatency
+from latency_models.sections.share import ShareLatency
+from latency_models.sections.steps import StepsLatency
 from latency_models.step_time import StepTimeModel
 
-BUILT_IN = ("linear", "piecewise")
+BUILT_IN = ("corrected", "file", "layers", "linear", "operators", "piecewise", "replay", "roofline", "share", "steps")
 """Kinds with a section of their own."""
 
 
@@ -28,8 +36,16 @@ def _kind_of(section: object) -> str | None:
 
 
 LatencyConfig = Annotated[
-    Annotated[LinearLatency, Tag("linear")]
+    Annotated[CorrectedLatency, Tag("corrected")]
+    | Annotated[FileLatency, Tag("file")]
+    | Annotated[LayersLatency, Tag("layers")]
+    | Annotated[LinearLatency, Tag("linear")]
+    | Annotated[OperatorLatency, Tag("operators")]
     | Annotated[PiecewiseLatency, Tag("piecewise")]
+    | Annotated[RooflineLatency, Tag("roofline")]
+    | Annotated[ReplayLatency, Tag("replay")]
+    | Annotated[ShareLatency, Tag("share")]
+    | Annotated[StepsLatency, Tag("steps")]
     | Annotated[PluginLatency, Tag("plugin")],
     Discriminator(
         _kind_of,
@@ -38,6 +54,9 @@ LatencyConfig = Annotated[
     ),
 ]
 """Type of the ``latency:`` section, for use as a field of a pydantic model."""
+
+for _wrapper in (CorrectedLatency, ShareLatency):
+    _wrapper.model_rebuild(_types_namespace={"LatencyConfig": LatencyConfig})
 
 
 def parse_latency(section: object) -> LatencyConfig:

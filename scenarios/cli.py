@@ -25,6 +25,13 @@ class LazyGroup(click.Group):
         "scenarios": ("scenarios.commands.library", "scenarios", "List the scenarios that come with routerwise."),
         "schema": ("scenarios.commands.library", "schema", "Print the JSON Schema of scenario files."),
         "engine": ("scenarios.commands.engine", "engine", "Replay a workload on one replica, step by step."),
+        "profile": ("scenarios.commands.profile", "profile", "Simulate models over load; write load-latency curves."),
+        "accuracy": (
+            "scenarios.commands.accuracy",
+            "accuracy",
+            "Hold predictions against measurements of real servers.",
+        ),
+        "calibrate": ("scenarios.commands.calibrate", "calibrate", "Fit a step-time model to measurements."),
         "trace": ("scenarios.commands.trace", "trace", "Describe a request trace, or fit generators to it."),
     }
 

@@ -20,7 +20,7 @@ LIBRARY = Path(str(files("scenarios") / "library"))
 """Folder of the scenarios that come with the package."""
 
 _MOST_EXTENDS = 20
-_WITH_PATHS = ("workload", "models")
+_WITH_PATHS = ("workload", "models", "profile")
 
 
 def library_names() -> list[str]:
@@ -68,15 +68,21 @@ def load_scenario(name: str, overrides: Sequence[str] = ()) -> Scenario:
     InputError
         The file cannot be read or does not follow the schema; every fault is named by its key.
     """
+    path, values = resolve_scenario(name, overrides)
+    try:
+        return Scenario.model_validate(values)
+    except ValidationError as error:
+        raise InputError(describe(error, Scenario, values, str(path))) from None
+
+
+def resolve_scenario(name: str, overrides: Sequence[str]) -> tuple[Path, dict[str, Any]]:
+    """Find and read a file like :func:`load_scenario`; return its path and its values, which are not validated."""
     path = find_scenario(name)
     values = _resolved(path, ())
     for override in overrides:
         _assign(values, override)
     values.setdefault("name", path.stem)
-    try:
-        return Scenario.model_validate(values)
-    except ValidationError as error:
-        raise InputError(describe(error, Scenario, values, str(path))) from None
+    return path, values
 
 
 def dump_scenario(scenario: Scenario) -> str:

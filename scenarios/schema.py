@@ -10,12 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, create
 
 from latency_models.config import LatencyConfig, build_step_time
 from latency_models.errors import InputError, invalid, unknown_name
-from latency_models.kv_memory import GIB, KvShape, num_kv_blocks
+from latency_models.sections.noise import NoiseConfig
+from latency_models.sections.replay import ReplayLatency
+from scenarios.memory_section import MemorySection
 from scenarios.workloads.config import WorkloadConfig, clients_of
 from sim.cluster_spec import (
     AdmissionLimit,
     ClusterSpec,
     ModelSpec,
+    NoiseModel,
     PolicySpec,
     ReplicaSpec,
     RunSpec,
@@ -110,24 +113,6 @@ class AdmissionSection(_Section):
     max_queue_tokens: Count | None = None
 
 
-class KvSection(_Section):
-    """Keys and values of one token."""
-
-    layers: Count
-    kv_heads: Count
-    head_dim: Count
-    dtype_bytes: Positive = 2.0
-
-
-class MemorySection(_Section):
-    """Where the KV blocks come from when ``engine.num_gpu_blocks`` is not given."""
-
-    weights_gib: Positive
-    kv: KvSection
-    utilisation: Annotated[float, Field(gt=0, le=1)] = 0.92
-    activation_reserve_gib: NonNegative = 0.0
-
-
 class ReplicaSection(_Section):
     """One replica: a shard on each of its GPUs."""
 
@@ -152,6 +137,8 @@ class ModelSection(_Section):
     """CPU time of each step: added to it, or hidden behind it with asynchronous scheduling."""
     cpu_per_sequence_s: NonNegative = 0.0
     """More CPU time of a step for each sequence in it."""
+    noise: NoiseConfig | None = None
+    """Noise of the step times; default: none, or with latency kind replay the recorded one."""
     api_server: StageSection = StageSection()
     detokenise: StageSection = StageSection()
     admission: AdmissionSection = AdmissionSection()
@@ -276,6 +263,19 @@ class Scenario(_Section):
         )
 
 
+def cluster_of(name: str, model: ModelSection, memory_gib: float | None = None) -> ClusterSpec:
+    """A cluster that serves one model and nothing else.
+
+    Raises
+    ------
+    InputError
+        If settings contradict each other, or the model does not fit its GPUs.
+    """
+    placed, gpus = _placed(model, 0)
+    spec = _model_spec(name, model, placed, memory_gib)
+    return ClusterSpec(gpus=gpus, models=(spec,), router=PolicySpec(kind="round-robin"))
+
+
 def _policy(section: str | PolicySection) -> PolicySpec:
     return PolicySpec(kind=section) if isinstance(section, str) else section.spec()
 
@@ -297,6 +297,7 @@ def _model_spec(
     name: str, model: ModelSection, replicas: tuple[ReplicaSection, ...], memory_gib: float | None
 ) -> ModelSpec:
     try:
+        _check_shards(model.latency, replicas)
         balancer = model.balancer
         return ModelSpec(
             name=name,
@@ -312,6 +313,7 @@ def _model_spec(
             ),
             balancer=_policy(balancer),
             staleness_s=0.0 if isinstance(balancer, str) else balancer.staleness_s,
+            noise=_noise(model),
             overhead=EngineOverhead(step_s=model.cpu_overhead_s, per_sequence_s=model.cpu_per_sequence_s),
             api_server=model.api_server.spec(),
             detokenise=model.detokenise.spec(),
@@ -319,6 +321,30 @@ def _model_spec(
         )
     except InputError as error:
         raise InputError(f"models.{name}: {error}") from None
+
+
+def _noise(model: ModelSection) -> NoiseModel | None:
+    """Noise that is asked for, or that comes with a recorded latency model, also inside another one."""
+    if model.noise is not None:
+        return model.noise.build()
+    latency: object = model.latency
+    while latency is not None:
+        if isinstance(latency, ReplayLatency):
+            return latency.build_noise()
+        latency = getattr(latency, "base", None)
+    return None
+
+
+def _check_shards(latency: object, replicas: tuple[ReplicaSection, ...]) -> None:
+    """A latency model that was made for a number of shards serves replicas of that many GPUs."""
+    while latency is not None:
+        tp = getattr(latency, "tp", None)
+        for replica in replicas:
+            if isinstance(tp, int) and len(replica.gpus) != tp:
+                raise invalid(
+                    "latency.tp", tp, f"the number of GPUs of every replica, here {len(replica.gpus)}", "Set tp to it"
+                )
+        latency = getattr(latency, "base", None)
 
 
 def _settings(model: ModelSection, replica: ReplicaSection, memory_gib: float | None) -> EngineSettings:
@@ -331,23 +357,11 @@ def _settings(model: ModelSection, replica: ReplicaSection, memory_gib: float | 
         return EngineSettings(**values)
     if model.memory is None:
         raise InputError(
-            "the KV capacity is missing; allowed: engine.num_gpu_blocks, or a memory section (weights_gib, kv) "
-            "together with gpus.memory_gib"
+            "the KV capacity is missing; allowed: engine.num_gpu_blocks, or a memory section: model and gpu, "
+            "or weights_gib and kv together with gpus.memory_gib"
         )
-    if memory_gib is None:
-        raise InputError("gpus.memory_gib is missing; the memory section needs it to derive the KV blocks")
-    memory = model.memory
-    defaults = EngineSettings()
-    blocks = num_kv_blocks(
-        KvShape(**memory.kv.model_dump()),
-        weight_bytes=memory.weights_gib * GIB,
-        gpu_memory_bytes=memory_gib * GIB,
-        tp=len(replica.gpus),
-        utilisation=memory.utilisation,
-        memory_share=replica.memory_share,
-        activation_reserve_bytes=memory.activation_reserve_gib * GIB,
-        block_size=values.get("block_size", defaults.block_size),
-        max_model_len=values.get("max_model_len", defaults.max_model_len),
+    blocks = model.memory.blocks(
+        EngineSettings(**values), tp=len(replica.gpus), memory_share=replica.memory_share, memory_gib=memory_gib
     )
     return EngineSettings(num_gpu_blocks=blocks, **values)
 
