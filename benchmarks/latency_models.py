@@ -17,7 +17,11 @@ SHIPPED: dict[str, dict[str, Any]] = {
     "linear": {"kind": "linear", "base_s": 0.006, "per_token_s": 2e-5, "per_context_token_s": 1e-8},
     "roofline": {"kind": "roofline", "gpu": "h100-80gb", "model": "llama-3.1-8b"},
     "steps": {"kind": "file", "name": "llama-7b-a100-80gb-tp1"},
-    "steps, half of the GPU": {"kind": "share", "share": 0.5, "base": {"kind": "file", "name": "llama-7b-a100-80gb-tp1"}},
+    "steps, half of the GPU": {
+        "kind": "share",
+        "share": 0.5,
+        "base": {"kind": "file", "name": "llama-7b-a100-80gb-tp1"},
+    },
 }
 """Models that need no data."""
 PUBLISHED: dict[str, dict[str, Any]] = {
