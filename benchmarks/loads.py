@@ -10,7 +10,7 @@ from typing import Any, Literal
 from benchmarks.chat import CAPACITY_PER_S, KV_BLOCKS, RATE_PER_S, STEP_TIME_COEFFICIENTS, chat_section
 from benchmarks.figures import NO_TARGET, Target
 from latency_models.errors import InputError
-from latency_models.linear import LinearStepTime
+from latency_models.laws.linear import LinearStepTime
 from scenarios.scenario_files import load_scenario
 from scenarios.workloads.build import build_traffic, inspect_workload
 from scenarios.workloads.config import SyntheticWorkload, WorkloadConfig, parse_workload

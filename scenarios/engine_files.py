@@ -14,7 +14,7 @@ from typing import Any
 
 from analysis.result_files import replacing
 from latency_models.errors import InputError, check_finite, invalid, unknown_name
-from latency_models.linear import LinearStepTime
+from latency_models.laws.linear import LinearStepTime
 from latency_models.step_time import StepTimeModel
 from sim.engine_trace import REQUEST_FIELDS, STEP_FIELDS, EngineTrace
 from sim.settings import EngineSettings

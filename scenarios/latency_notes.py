@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latency_models.model_files import range_notes
+from latency_models.fits.model_files import range_notes
 from latency_models.sections.file import FileLatency
 from sim.settings import EngineSettings
 

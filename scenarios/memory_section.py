@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from latency_models.architectures import Architecture
-from latency_models.engines import EngineDefaults, find_engine
+from latency_models.catalogue.architectures import Architecture
+from latency_models.catalogue.engines import EngineDefaults, find_engine
+from latency_models.catalogue.gpus import GpuSpec
+from latency_models.catalogue.model_work import ModelWork
 from latency_models.errors import InputError
-from latency_models.gpus import GpuSpec
-from latency_models.kv_capacity import kv_blocks_on
-from latency_models.kv_memory import GIB, KvShape, num_kv_blocks
-from latency_models.model_work import ModelWork
+from latency_models.memory.kv_capacity import kv_blocks_on
+from latency_models.memory.kv_memory import GIB, KvShape, num_kv_blocks
 from latency_models.sections.base import Count, Section, refuse_in_pydantic
 from latency_models.sections.catalogue import CatalogueEntry, architecture_named, gpu_of
 from sim.settings import EngineSettings

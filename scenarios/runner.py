@@ -23,7 +23,7 @@ from analysis.slo import Slo
 from analysis.summary import Summary, summarise
 from analysis.warmup import detect_warmup
 from latency_models.errors import InputError
-from latency_models.roofline import is_synthetic
+from latency_models.laws.roofline import is_synthetic
 from scenarios.latency_notes import latency_notes
 from scenarios.run_directory import run_directory
 from scenarios.scenario_files import dump_scenario

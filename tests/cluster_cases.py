@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from latency_models.linear import LinearStepTime
-from latency_models.piecewise import DecodeRow, PiecewiseStepTime, PrefillTable
+from latency_models.laws.linear import LinearStepTime
 from latency_models.step_time import StepTimeModel
+from latency_models.tables.piecewise import DecodeRow, PiecewiseStepTime, PrefillTable
 from sim.cluster_spec import AdmissionLimit, ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec, SpeedChange
 from sim.settings import EngineSettings
 from sim.stage import StageSpec

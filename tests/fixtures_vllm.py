@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latency_models.linear import LinearStepTime
+from latency_models.laws.linear import LinearStepTime
 from sim.settings import EngineSettings
 from sim.workload import RequestSpec
 

@@ -10,7 +10,7 @@ import yaml
 from click.testing import CliRunner
 
 from latency_models.config import parse_latency
-from latency_models.linear import LinearStepTime
+from latency_models.laws.linear import LinearStepTime
 from scenarios.calibration.bench_steps import BenchTokens, read_bench_tokens, recover_steps
 from scenarios.calibration.iteration_log import read_iteration_log
 from scenarios.calibration.request_columns import server_of

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from latency_models.config import parse_latency
 from latency_models.errors import InputError
-from latency_models.model_files import range_notes, read_model_file, shipped_models
+from latency_models.fits.model_files import range_notes, read_model_file, shipped_models
 from latency_models.sections.file import FileLatency
 from scenarios.cli import cli
 from scenarios.latency_notes import latency_notes

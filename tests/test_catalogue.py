@@ -5,14 +5,14 @@ import re
 
 import pytest
 
-from latency_models.architectures import architecture_of, find_architecture
-from latency_models.catalogues import shipped
-from latency_models.engines import find_engine
+from latency_models.catalogue.architectures import architecture_of, find_architecture
+from latency_models.catalogue.engines import find_engine
+from latency_models.catalogue.entries import shipped
+from latency_models.catalogue.gpus import GpuSpec, find_gpu
+from latency_models.catalogue.model_work import ModelWork, kv_shape
+from latency_models.catalogue.weight_formats import format_of
 from latency_models.errors import InputError
-from latency_models.gpus import GpuSpec, find_gpu
-from latency_models.kv_memory import GIB
-from latency_models.model_work import ModelWork, kv_shape
-from latency_models.weight_formats import format_of
+from latency_models.memory.kv_memory import GIB
 
 LLAMA = {
     "model_type": "llama",

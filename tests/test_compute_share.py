@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from latency_models.architectures import find_architecture
-from latency_models.compute_share import at_share, bandwidth_factor, multiprocessors, share_notes
+from latency_models.catalogue.architectures import find_architecture
+from latency_models.catalogue.gpus import find_gpu
 from latency_models.config import parse_latency
 from latency_models.contract import check_step_time_model
 from latency_models.errors import InputError
-from latency_models.gpus import find_gpu
-from latency_models.linear import LinearStepTime
-from latency_models.model_files import SHIPPED, read_model_file, shipped_models
-from latency_models.step_sweep import read_batch_sweep
-from latency_models.steps import StepsStepTime
+from latency_models.fits.model_files import SHIPPED, read_model_file, shipped_models
+from latency_models.fits.step_sweep import read_batch_sweep
+from latency_models.laws.compute_share import at_share, bandwidth_factor, multiprocessors, share_notes
+from latency_models.laws.linear import LinearStepTime
+from latency_models.laws.steps import StepsStepTime
 
 LINEAR = {"kind": "linear", "base_s": 0.02, "per_token_s": 1e-4, "per_sequence_s": 1e-5, "per_context_token_s": 3e-7}
 ROOFLINE = {"kind": "roofline", "gpu": "a100-80gb", "model": "llama-13b"}

@@ -5,10 +5,10 @@ from pydantic import ValidationError
 
 from latency_models.config import build_step_time, parse_latency
 from latency_models.contract import check_step_time_model
-from latency_models.corrected import CorrectedStepTime
 from latency_models.errors import InputError
-from latency_models.linear import LinearStepTime
-from latency_models.piecewise import DecodeRow, PiecewiseStepTime, PrefillTable
+from latency_models.laws.corrected import CorrectedStepTime
+from latency_models.laws.linear import LinearStepTime
+from latency_models.tables.piecewise import DecodeRow, PiecewiseStepTime, PrefillTable
 
 BASE = LinearStepTime(base_s=0.01, per_token_s=1e-4, per_context_token_s=1e-6)
 MIXED = (132, 2, 128, 4096.0, 4, 400, 5)

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 from latency_models.errors import InputError
-from latency_models.fit_quality import (
+from latency_models.fits.fit_quality import (
     bootstrap_intervals,
     consecutive_blocks,
     cross_validated_errors,
     errors_by_regime,
     regimes,
 )
-from latency_models.fitting import DEFAULT_TERMS, fit_linear
-from latency_models.identifiability import identifiable_terms, uncertain_terms
-from latency_models.linear import LinearStepTime
-from latency_models.step_table import StepTable
+from latency_models.fits.fitting import DEFAULT_TERMS, fit_linear
+from latency_models.fits.identifiability import identifiable_terms, uncertain_terms
+from latency_models.fits.step_table import StepTable
+from latency_models.laws.linear import LinearStepTime
 
 TRUTH = LinearStepTime(
     base_s=0.012, per_token_s=7e-5, per_sequence_s=2e-5, per_context_token_s=3e-7, per_prefill_pair_s=3e-9

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from latency_models.errors import InputError
-from latency_models.fitting import fit_linear
-from latency_models.linear import LinearStepTime
-from latency_models.step_sweep import read_batch_sweep
-from latency_models.step_table import StepTable
+from latency_models.fits.fitting import fit_linear
+from latency_models.fits.step_sweep import read_batch_sweep
+from latency_models.fits.step_table import StepTable
+from latency_models.laws.linear import LinearStepTime
 
 TRUTH = LinearStepTime(
     base_s=0.012,

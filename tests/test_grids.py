@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latency_models.errors import InputError
-from latency_models.grids import Curve, Grid, build_curve, build_grid, read_rows
+from latency_models.tables.grids import Curve, Grid, build_curve, build_grid, read_rows
 
 POINTS = (1.0, 4.0, 10.0)
 VALUES = (2.0, 5.0, 8.0)

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from latency_models.architectures import find_architecture
-from latency_models.engines import find_engine
+from latency_models.catalogue.architectures import find_architecture
+from latency_models.catalogue.engines import find_engine
+from latency_models.catalogue.gpus import find_gpu
 from latency_models.errors import InputError
-from latency_models.gpus import find_gpu
-from latency_models.kv_capacity import activation_peak_bytes, kv_blocks_on
-from latency_models.kv_memory import GIB
+from latency_models.memory.kv_capacity import activation_peak_bytes, kv_blocks_on
+from latency_models.memory.kv_memory import GIB
 from scenarios.scenario_files import dump_scenario, load_scenario
 
 BLOCK = 16

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latency_models.errors import InputError
-from latency_models.kv_memory import GIB, KvShape, num_kv_blocks
+from latency_models.memory.kv_memory import GIB, KvShape, num_kv_blocks
 
 LLAMA_13B = KvShape(layers=40, kv_heads=40, head_dim=128)
 LLAMA_70B = KvShape(layers=80, kv_heads=8, head_dim=128)

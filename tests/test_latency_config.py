@@ -3,9 +3,9 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from latency_models.config import BUILT_IN, LatencyConfig, build_step_time
-from latency_models.linear import LinearStepTime
-from latency_models.piecewise import PiecewiseStepTime
+from latency_models.laws.linear import LinearStepTime
 from latency_models.step_time import STEP_TIME_MODELS, UNLIMITED_STEPS
+from latency_models.tables.piecewise import PiecewiseStepTime
 
 ADAPTER = TypeAdapter(LatencyConfig)
 

@@ -9,9 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 from latency_models.config import LatencyConfig
 from latency_models.contract import check_step_time_model
 from latency_models.errors import InputError
-from latency_models.layer_profile import LayerProfile
-from latency_models.layers import AllReduce, ExpertLayer, LayersStepTime
-from latency_models.unequal_contexts import UnequalContexts, context_variation
+from latency_models.tables.layer_profile import LayerProfile
+from latency_models.tables.layers import AllReduce, ExpertLayer, LayersStepTime
+from latency_models.tables.unequal_contexts import UnequalContexts, context_variation
 from latency_models.yaml_files import anchor_paths
 from sim.cluster import simulate
 from sim.cluster_spec import ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latency_models.errors import InputError
-from latency_models.linear import LinearStepTime
+from latency_models.laws.linear import LinearStepTime
 from latency_models.step_time import STEP_TIME_MODELS, UNLIMITED_STEPS
 
 LAW = LinearStepTime(

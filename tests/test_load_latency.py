@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from latency_models.curves.load_latency import Configuration, LoadLatencyCurve, is_latency
+from latency_models.curves.load_latency_files import curves_to_csv, curves_to_json, read_curves, read_measured_curves
 from latency_models.errors import InputError
-from latency_models.load_latency import Configuration, LoadLatencyCurve, is_latency
-from latency_models.load_latency_files import curves_to_csv, curves_to_json, read_curves, read_measured_curves
 
 CHAT = Configuration(model="chat", tp=2, compute_share=0.5, replicas=3)
 

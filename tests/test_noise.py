@@ -8,11 +8,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from latency_models.config import LatencyConfig
 from latency_models.errors import InputError
-from latency_models.linear import LinearStepTime
-from latency_models.noise import LognormalNoise, RecordedNoise
-from latency_models.recorded_steps import RecordedSteps
+from latency_models.fits.step_table import StepTable
+from latency_models.laws.linear import LinearStepTime
+from latency_models.laws.noise import LognormalNoise, RecordedNoise
+from latency_models.laws.recorded_steps import RecordedSteps
 from latency_models.sections.noise import NoiseConfig
-from latency_models.step_table import StepTable
 
 LAW = LinearStepTime(base_s=0.01, per_token_s=1e-4, per_context_token_s=1e-6)
 

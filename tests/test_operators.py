@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from latency_models.architectures import Architecture
+from latency_models.catalogue.architectures import Architecture
 from latency_models.config import build_step_time, parse_latency
 from latency_models.contract import check_step_time_model
 from latency_models.errors import InputError
-from latency_models.operator_composition import OperatorSetup, compose_operators
-from latency_models.operator_curves import Attention, MatrixProducts, complete, split_contexts, without_outliers
-from latency_models.operator_tables import CsvTables, PackageTables
+from latency_models.tables.operator_composition import OperatorSetup, compose_operators
+from latency_models.tables.operator_curves import Attention, MatrixProducts, complete, split_contexts, without_outliers
+from latency_models.tables.operator_tables import CsvTables, PackageTables
 
 # A GPU of round numbers: kernels of 2 us, 1e12 weights (2 bytes each) and 4e14 multiplications a second.
 START_S = 2e-6

@@ -6,9 +6,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from latency_models.errors import InputError
-from latency_models.linear import LinearStepTime
-from latency_models.piecewise import DecodeRow, PiecewiseStepTime, PrefillTable
+from latency_models.laws.linear import LinearStepTime
 from latency_models.step_time import UNLIMITED_STEPS
+from latency_models.tables.piecewise import DecodeRow, PiecewiseStepTime, PrefillTable
 
 PREFILL = PrefillTable(tokens=(1, 128, 2048), step_s=(0.012, 0.015, 0.150))
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from analysis.queueing import md1, mm1, mm1_sojourn_quantile_s
+from latency_models.curves.load_latency_files import read_curves
 from latency_models.errors import InputError
-from latency_models.load_latency_files import read_curves
 from scenarios.cli import main
 from scenarios.profiles.cache import ResultCache, code_digest, content_key, default_cache_dir
 from scenarios.profiles.configurations import configurations_of

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from latency_models.architectures import architecture_of, find_architecture
+from latency_models.catalogue.architectures import architecture_of, find_architecture
+from latency_models.catalogue.gpus import find_gpu
+from latency_models.catalogue.model_work import ModelWork
 from latency_models.config import build_step_time, parse_latency
 from latency_models.contract import check_step_time_model
-from latency_models.corrected import CorrectedStepTime
 from latency_models.errors import InputError
-from latency_models.gpus import find_gpu
-from latency_models.linear import LinearStepTime
-from latency_models.model_work import ModelWork
-from latency_models.roofline import RooflineStepTime, is_synthetic
+from latency_models.laws.corrected import CorrectedStepTime
+from latency_models.laws.linear import LinearStepTime
+from latency_models.laws.roofline import RooflineStepTime, is_synthetic
 
 H100 = find_gpu("h100-80gb")
 

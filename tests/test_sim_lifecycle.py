@@ -7,7 +7,7 @@ import pytest
 from cluster_cases import cluster_of, one_replica, traffic
 
 from latency_models.errors import InputError
-from latency_models.linear import LinearStepTime
+from latency_models.laws.linear import LinearStepTime
 from sim.cluster import simulate
 from sim.cluster_spec import AdmissionLimit, ModelSpec, ReplicaSpec, RunSpec, SpeedChange
 from sim.results import Status

@@ -3,9 +3,9 @@ import math
 import pytest
 
 from latency_models.contract import ContractError, check_step_time_model
-from latency_models.linear import LinearStepTime
-from latency_models.piecewise import DecodeRow, PiecewiseStepTime, PrefillTable
+from latency_models.laws.linear import LinearStepTime
 from latency_models.step_time import UNLIMITED_STEPS
+from latency_models.tables.piecewise import DecodeRow, PiecewiseStepTime, PrefillTable
 
 TABLE = {
     "decode": (

@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from latency_models.architectures import find_architecture
+from latency_models.catalogue.architectures import find_architecture
+from latency_models.catalogue.gpus import find_gpu
 from latency_models.config import parse_latency
 from latency_models.contract import check_step_time_model
 from latency_models.errors import InputError
-from latency_models.gpus import find_gpu
-from latency_models.matrix_products import MatrixProduct, head_product, layer_products
-from latency_models.share_residuals import FactorTable, ShareResiduals
-from latency_models.step_sweep import SweepGroup, read_batch_sweep, read_step_sweep
-from latency_models.step_table import StepTable
+from latency_models.fits.step_sweep import SweepGroup, read_batch_sweep, read_step_sweep
+from latency_models.fits.step_table import StepTable
+from latency_models.fits.steps_fit import fit_shares, fit_steps, leave_one_out, model_of
+from latency_models.laws.matrix_products import MatrixProduct, head_product, layer_products
+from latency_models.laws.share_residuals import FactorTable, ShareResiduals
+from latency_models.laws.steps import StepsCoefficients, StepsStepTime
 from latency_models.step_time import UNLIMITED_STEPS
-from latency_models.steps import StepsCoefficients, StepsStepTime
-from latency_models.steps_fit import fit_shares, fit_steps, leave_one_out, model_of
 
 A100 = find_gpu("a100-80gb")
 HEADER = "model,tp,sm_pct,batch,seqlen,prefill_ms,decode_ms,status\n"

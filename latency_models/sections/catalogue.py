@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from latency_models.architectures import Architecture, find_architecture
+from latency_models.catalogue.architectures import Architecture, find_architecture
+from latency_models.catalogue.gpus import GpuSpec, find_gpu
 from latency_models.errors import InputError
-from latency_models.gpus import GpuSpec, find_gpu
 from latency_models.sections.base import Section
 
 

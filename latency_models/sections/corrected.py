@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from latency_models.corrected import CorrectedStepTime
+from latency_models.laws.corrected import CorrectedStepTime
 from latency_models.sections.base import Seconds, Section
 from latency_models.step_time import StepTimeModel
 
@@ -17,7 +17,7 @@ Factor = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
 class CorrectedLatency(Section):
-    """Another model, scaled and shifted; see :class:`latency_models.corrected.CorrectedStepTime`."""
+    """Another model, scaled and shifted; see :class:`latency_models.laws.corrected.CorrectedStepTime`."""
 
     kind: Literal["corrected"]
     base: LatencyConfig = Field(description="The latency section that is corrected.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from latency_models.errors import InputError
-from latency_models.model_files import ModelFile, check_model_name, read_model_file
+from latency_models.fits.model_files import ModelFile, check_model_name, read_model_file
 from latency_models.sections.base import Section, refuse_in_pydantic
 from latency_models.step_time import StepTimeModel
 

@@ -7,15 +7,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from latency_models.layer_profile import LayerProfile
-from latency_models.layers import LINK_BYTES_PER_S, LINK_LATENCY_S, AllReduce, LayersStepTime
 from latency_models.sections.base import Count, Seconds, Section, refuse_in_pydantic
 from latency_models.step_time import StepTimeModel
-from latency_models.unequal_contexts import DEFAULT_SHARE, UnequalContexts
+from latency_models.tables.layer_profile import LayerProfile
+from latency_models.tables.layers import LINK_BYTES_PER_S, LINK_LATENCY_S, AllReduce, LayersStepTime
+from latency_models.tables.unequal_contexts import DEFAULT_SHARE, UnequalContexts
 
 
 class AllReduceConfig(Section):
-    """Cost of an all-reduce; see :class:`latency_models.layers.AllReduce`."""
+    """Cost of an all-reduce; see :class:`latency_models.tables.layers.AllReduce`."""
 
     hidden_size: Count = Field(description="Elements per token, two bytes each.")
     latency_s: Seconds = Field(default=LINK_LATENCY_S, description="Start-up of one exchange, in seconds.")
@@ -25,7 +25,7 @@ class AllReduceConfig(Section):
 
 
 class UnequalContextsConfig(Section):
-    """Spread of contexts; see :class:`latency_models.unequal_contexts.UnequalContexts`."""
+    """Spread of contexts; see :class:`latency_models.tables.unequal_contexts.UnequalContexts`."""
 
     cv: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
         description="Coefficient of variation of the contexts in a decode batch."
@@ -44,7 +44,7 @@ class ExpertProfileConfig(Section):
 
 
 class LayersLatency(Section):
-    """A layer profile; see :class:`latency_models.layers.LayersStepTime`."""
+    """A layer profile; see :class:`latency_models.tables.layers.LayersStepTime`."""
 
     kind: Literal["layers"]
     path: Path = Field(description="What the names of the profile's files begin with.")

@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from latency_models.linear import LinearStepTime
+from latency_models.laws.linear import LinearStepTime
 from latency_models.sections.base import Seconds, Section, refuse_in_pydantic
 from latency_models.step_time import StepTimeModel
 
 
 class LinearLatency(Section):
-    """Coefficients of the linear law, in seconds; see :class:`latency_models.linear.LinearStepTime`."""
+    """Coefficients of the linear law, in seconds; see :class:`latency_models.laws.linear.LinearStepTime`."""
 
     kind: Literal["linear"]
     base_s: Seconds = Field(default=0.0, description="Seconds of every step.")

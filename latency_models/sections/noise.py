@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from latency_models.noise import LognormalNoise, RecordedNoise
-from latency_models.recorded_steps import RecordedSteps
+from latency_models.laws.noise import LognormalNoise, RecordedNoise
+from latency_models.laws.recorded_steps import RecordedSteps
 from latency_models.sections.base import Count, Section, refuse_in_pydantic
 
 
 class LognormalNoiseConfig(Section):
-    """Lognormal factors; see :class:`latency_models.noise.LognormalNoise`."""
+    """Lognormal factors; see :class:`latency_models.laws.noise.LognormalNoise`."""
 
     kind: Literal["lognormal"]
     sigma: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
@@ -30,7 +30,7 @@ class LognormalNoiseConfig(Section):
 
 
 class RecordedNoiseConfig(Section):
-    """Factors drawn from a recorded step log; see :class:`latency_models.noise.RecordedNoise`.
+    """Factors drawn from a recorded step log; see :class:`latency_models.laws.noise.RecordedNoise`.
 
     The log's own level is taken out: the factors have mean 1.
     """

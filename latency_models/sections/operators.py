@@ -7,17 +7,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from latency_models.operator_composition import SUSTAINED, OperatorSetup, compose_operators
-from latency_models.operator_tables import CsvTables, OperatorTables, PackageTables
 from latency_models.sections.base import Count, Section, refuse_in_pydantic
 from latency_models.sections.catalogue import CatalogueEntry, architecture_named
 from latency_models.step_time import StepTimeModel
+from latency_models.tables.operator_composition import SUSTAINED, OperatorSetup, compose_operators
+from latency_models.tables.operator_tables import CsvTables, OperatorTables, PackageTables
 
 PositiveShare = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
 class OperatorLatency(Section):
-    """Measured operators; see :mod:`latency_models.operators`."""
+    """Measured operators; see :mod:`latency_models.tables.operators`."""
 
     kind: Literal["operators"]
     path: Path | None = Field(

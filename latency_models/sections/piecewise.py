@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from latency_models.piecewise import DecodeRow, PiecewiseStepTime, PrefillTable
 from latency_models.sections.base import Count, PositiveSeconds, Seconds, Section, Tokens, refuse_in_pydantic
 from latency_models.step_time import StepTimeModel
+from latency_models.tables.piecewise import DecodeRow, PiecewiseStepTime, PrefillTable
 
 
 class DecodeRowConfig(Section):
@@ -27,7 +27,7 @@ class PrefillTableConfig(Section):
 
 
 class PiecewiseLatency(Section):
-    """Tables of measured step times; see :class:`latency_models.piecewise.PiecewiseStepTime`."""
+    """Tables of measured step times; see :class:`latency_models.tables.piecewise.PiecewiseStepTime`."""
 
     kind: Literal["piecewise"]
     decode: tuple[DecodeRowConfig, ...] = Field(min_length=1, description="One row per batch size, ascending.")

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from latency_models.noise import RecordedNoise
-from latency_models.recorded_steps import RecordedSteps
+from latency_models.laws.noise import RecordedNoise
+from latency_models.laws.recorded_steps import RecordedSteps
 from latency_models.sections.base import Count, Section, refuse_in_pydantic
 from latency_models.step_time import StepTimeModel
 

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from latency_models.model_work import ModelWork
-from latency_models.roofline import COMPUTE_EFFICIENCY, KERNEL_S, MEMORY_EFFICIENCY, OVERHEAD_S, RooflineStepTime
+from latency_models.catalogue.model_work import ModelWork
+from latency_models.laws.roofline import COMPUTE_EFFICIENCY, KERNEL_S, MEMORY_EFFICIENCY, OVERHEAD_S, RooflineStepTime
 from latency_models.sections.base import Count, Seconds, Section, refuse_in_pydantic
 from latency_models.sections.catalogue import CatalogueEntry, architecture_named, gpu_of
 from latency_models.step_time import StepTimeModel
@@ -16,7 +16,7 @@ Share = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
 
 
 class RooflineLatency(Section):
-    """Synthetic step times from a datasheet; see :class:`latency_models.roofline.RooflineStepTime`."""
+    """Synthetic step times from a datasheet; see :class:`latency_models.laws.roofline.RooflineStepTime`."""
 
     kind: Literal["roofline"]
     gpu: str | CatalogueEntry = Field(description="GPU of each shard: a name of the catalogue.")

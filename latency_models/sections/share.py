@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from latency_models.compute_share import at_share, share_notes
+from latency_models.laws.compute_share import at_share, share_notes
 from latency_models.sections.base import Section, refuse_in_pydantic
 from latency_models.step_time import StepTimeModel
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ShareLatency(Section):
-    """Another model when MPS gives each shard a share of its GPU; see :mod:`latency_models.compute_share`."""
+    """Another model when MPS gives each shard a share of its GPU; see :mod:`latency_models.laws.compute_share`."""
 
     kind: Literal["share"]
     share: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] = Field(

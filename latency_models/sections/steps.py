@@ -8,14 +8,14 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from latency_models.errors import unknown_name
+from latency_models.laws.share_residuals import FactorTable, ShareResiduals
+from latency_models.laws.steps import FITTED_GPU, FITTED_MODELS, StepsCoefficients, StepsStepTime
 from latency_models.sections.base import Count, Section, refuse_in_pydantic
 from latency_models.sections.catalogue import CatalogueEntry, architecture_named, gpu_of
-from latency_models.share_residuals import FactorTable, ShareResiduals
-from latency_models.steps import FITTED_GPU, FITTED_MODELS, StepsCoefficients, StepsStepTime
 
 
 class FactorTableConfig(Section):
-    """Measured over predicted time; see :class:`latency_models.share_residuals.FactorTable`."""
+    """Measured over predicted time; see :class:`latency_models.laws.share_residuals.FactorTable`."""
 
     shares: tuple[float, ...] = Field(description="Shares of the multiprocessors, ascending.")
     tokens: tuple[int, ...] = Field(description="Tokens of the step, ascending.")
@@ -34,7 +34,7 @@ class ResidualsConfig(Section):
 
 
 class StepsLatency(Section):
-    """The fitted law of a step's terms; see :class:`latency_models.steps.StepsStepTime`."""
+    """The fitted law of a step's terms; see :class:`latency_models.laws.steps.StepsStepTime`."""
 
     kind: Literal["steps"]
     model: str | CatalogueEntry = Field(description="Architecture: a name of the catalogue, or {path: config.json}.")

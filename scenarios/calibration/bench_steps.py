@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from latency_models.errors import InputError, check_finite, invalid
-from latency_models.fit_quality import Ints, consecutive_blocks
-from latency_models.step_table import Floats, StepTable
+from latency_models.fits.fit_quality import Ints, consecutive_blocks
+from latency_models.fits.step_table import Floats, StepTable
 from scenarios.calibration.measured_steps import UNITS, MeasuredSteps, check_step_unit
 
 _LISTS = ("start_times", "input_lens", "output_lens", "ttfts", "itls")

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from latency_models.errors import InputError
-from latency_models.fit_quality import consecutive_blocks
-from latency_models.step_table import Floats, StepTable
+from latency_models.fits.fit_quality import consecutive_blocks
+from latency_models.fits.step_table import Floats, StepTable
 from scenarios.calibration.measured_steps import MeasuredSteps, check_step_unit
 
 LINE = re.compile(

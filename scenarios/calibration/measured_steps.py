@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from latency_models.errors import InputError
-from latency_models.fit_quality import Ints
-from latency_models.step_table import Floats, StepTable
+from latency_models.fits.fit_quality import Ints
+from latency_models.fits.step_table import Floats, StepTable
 
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 """Units of time that files may use, in seconds."""

@@ -12,8 +12,8 @@ import yaml
 
 from analysis.result_files import replacing
 from latency_models.errors import InputError
-from latency_models.fit_quality import LEVEL, RegimeError
-from latency_models.identifiability import in_words
+from latency_models.fits.fit_quality import LEVEL, RegimeError
+from latency_models.fits.identifiability import in_words
 from scenarios.calibration.measured_steps import MeasuredSteps
 from scenarios.calibration.request_fit import RequestCalibration
 from scenarios.calibration.step_fit import NOISE_STEPS, OverheadFit, StepCalibration
@@ -47,7 +47,7 @@ def provenance(
 
 
 def model_values(calibration: Calibration, origin: Mapping[str, Any], *, noise: bool) -> dict[str, Any]:
-    """Content of the model file; keys as in :mod:`latency_models.model_files`."""
+    """Content of the model file; keys as in :mod:`latency_models.fits.model_files`."""
     values: dict[str, Any] = {"latency": {"kind": "linear", **_rounded(calibration.coefficients)}}
     if isinstance(calibration, StepCalibration):
         if calibration.overhead is not None:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from latency_models.errors import InputError
-from latency_models.fit_quality import FOLDS, REPLICATIONS, Ints, RegimeError, consecutive_blocks
-from latency_models.fitting import DEFAULT_TERMS
-from latency_models.identifiability import WIDE, in_words, what_to_measure
-from latency_models.step_table import Floats
+from latency_models.fits.fit_quality import FOLDS, REPLICATIONS, Ints, RegimeError, consecutive_blocks
+from latency_models.fits.fitting import DEFAULT_TERMS
+from latency_models.fits.identifiability import WIDE, in_words, what_to_measure
+from latency_models.fits.step_table import Floats
 from scenarios.calibration.request_columns import check_latency_unit, engine_note, recognised_columns, server_of
 from scenarios.calibration.request_overlaps import OverlapRows, overlap_rows
 from scenarios.measurements.logs import RequestTable, read_log

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from latency_models.errors import InputError
-from latency_models.fit_quality import Ints
-from latency_models.fitting import DEFAULT_TERMS, robust_non_negative
-from latency_models.step_table import Floats
+from latency_models.fits.fit_quality import Ints
+from latency_models.fits.fitting import DEFAULT_TERMS, robust_non_negative
+from latency_models.fits.step_table import Floats
 from scenarios.measurements.logs import RequestTable
 
 _SAMPLES = 64
@@ -34,7 +34,7 @@ class OverlapRows:
     Attributes
     ----------
     design : ndarray, shape (n, terms)
-        What each coefficient of :data:`latency_models.fitting.DEFAULT_TERMS` multiplies, over the duration.
+        What each coefficient of :data:`latency_models.fits.fitting.DEFAULT_TERMS` multiplies, over the duration.
     request : ndarray, shape (n,)
         Row of the log that each belongs to.
     """

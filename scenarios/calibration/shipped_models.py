@@ -19,13 +19,13 @@ import numpy as np
 import yaml
 
 from analysis.result_files import replacing
-from latency_models.fit_quality import errors_by_regime
-from latency_models.gpus import find_gpu
-from latency_models.model_files import SHIPPED
-from latency_models.share_residuals import FactorTable
-from latency_models.step_sweep import SweepGroup, read_step_sweep
-from latency_models.steps import FITTED_GPU, StepsCoefficients, StepsStepTime
-from latency_models.steps_fit import HeldOut, fit_shares, fit_steps, leave_one_out
+from latency_models.catalogue.gpus import find_gpu
+from latency_models.fits.fit_quality import errors_by_regime
+from latency_models.fits.model_files import SHIPPED
+from latency_models.fits.step_sweep import SweepGroup, read_step_sweep
+from latency_models.fits.steps_fit import HeldOut, fit_shares, fit_steps, leave_one_out
+from latency_models.laws.share_residuals import FactorTable
+from latency_models.laws.steps import FITTED_GPU, StepsCoefficients, StepsStepTime
 
 _SCALED = "codellama-34b"
 _SCALED_TP = (1, 2, 4, 8)
@@ -46,7 +46,7 @@ def write_shipped_models(sweep: Path, folder: Path) -> list[Path]:
     Parameters
     ----------
     sweep : Path
-        MuxServe's step times, in the columns of :func:`latency_models.step_sweep.read_step_sweep`.
+        MuxServe's step times, in the columns of :func:`latency_models.fits.step_sweep.read_step_sweep`.
     folder : Path
         Where to write; files of the same name are replaced.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from latency_models.errors import InputError, invalid
-from latency_models.step_sweep import read_batch_sweep
+from latency_models.fits.step_sweep import read_batch_sweep
 from scenarios.calibration.bench_steps import read_bench_steps
 from scenarios.calibration.iteration_log import LINE, read_iteration_log
 from scenarios.calibration.measured_steps import MeasuredSteps, check_step_unit

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.errors import InputError, invalid
-from latency_models.fit_quality import (
+from latency_models.fits.fit_quality import (
     RegimeError,
     bootstrap_intervals,
     cross_validated_errors,
     errors_by_regime,
     regimes,
 )
-from latency_models.fitting import DEFAULT_TERMS, LinearFit, fit_linear, robust_non_negative
-from latency_models.identifiability import identifiable_terms, uncertain_terms
-from latency_models.step_table import Floats, StepTable
+from latency_models.fits.fitting import DEFAULT_TERMS, LinearFit, fit_linear, robust_non_negative
+from latency_models.fits.identifiability import identifiable_terms, uncertain_terms
+from latency_models.fits.step_table import Floats, StepTable
 from scenarios.calibration.measured_steps import CpuTimes, MeasuredSteps
 
 LARGEST_TABLE = 50_000

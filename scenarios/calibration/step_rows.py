@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latency_models.errors import InputError, invalid
-from latency_models.fit_quality import Ints, consecutive_blocks
-from latency_models.step_table import Floats, StepTable
+from latency_models.fits.fit_quality import Ints, consecutive_blocks
+from latency_models.fits.step_table import Floats, StepTable
 from scenarios.calibration.measured_steps import UNITS, CpuTimes, MeasuredSteps, check_step_unit
 
 if TYPE_CHECKING:

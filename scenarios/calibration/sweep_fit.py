@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from latency_models.errors import InputError, check_finite, invalid
-from latency_models.fit_quality import FOLDS, RegimeError, consecutive_blocks
-from latency_models.step_table import Floats
+from latency_models.fits.fit_quality import FOLDS, RegimeError, consecutive_blocks
+from latency_models.fits.step_table import Floats
 from scenarios.calibration.request_columns import check_latency_unit, engine_note, recognised_columns, server_of
 from scenarios.calibration.request_fit import RequestCalibration, badly_known, latency_errors
 from scenarios.measurements.fit import FitTarget, FittedParameter, SimulatorFit, fit_through_simulator

@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from analysis.result_files import replacing
+from latency_models.curves.load_latency import LoadLatencyCurve
+from latency_models.curves.load_latency_files import curves_to_csv, curves_to_json
 from latency_models.errors import InputError
-from latency_models.load_latency import LoadLatencyCurve
-from latency_models.load_latency_files import curves_to_csv, curves_to_json
 from scenarios.profiles.cache import default_cache_dir
 from scenarios.profiles.plot import check_plot_path, plot_curves
 from scenarios.profiles.runner import ProfileOptions, Progress, run_profile

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from latency_models.catalogue.gpus import find_gpu
 from latency_models.errors import InputError
-from latency_models.gpus import find_gpu
-from latency_models.step_sweep import read_step_sweep
-from latency_models.steps_fit import HeldOut, leave_one_out
+from latency_models.fits.step_sweep import read_step_sweep
+from latency_models.fits.steps_fit import HeldOut, leave_one_out
 from scenarios.measurements.comparison import Comparison
 from scenarios.measurements.schema import StepsMeasurement
 
@@ -61,7 +61,7 @@ def evaluate_steps(measurement: StepsMeasurement) -> StepsEvaluation:
     Raises
     ------
     InputError
-        See :func:`check_steps` and :func:`latency_models.steps_fit.leave_one_out`.
+        See :func:`check_steps` and :func:`latency_models.fits.steps_fit.leave_one_out`.
     """
     section = measurement.log
     groups = read_step_sweep(Path(section.path))

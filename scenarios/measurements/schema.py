@@ -210,7 +210,7 @@ class ConversationsLog(_LogFile):
 
 
 class StepsLog(Section):
-    """Steps of a sweep over models, tensor parallelism and shares of the GPU (``latency_models/step_sweep.py``).
+    """Steps of a sweep over models, tensor parallelism and shares of the GPU (``latency_models/fits/step_sweep.py``).
 
     Each value that is judged is predicted by a law that was fitted to the steps of all others.
     """

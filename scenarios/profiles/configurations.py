@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from latency_models.config import LatencyConfig, parse_latency
+from latency_models.curves.load_latency import Configuration
 from latency_models.errors import InputError, invalid, unknown_name
-from latency_models.load_latency import Configuration
 from scenarios.profiles.offered_load import workload_for
 from scenarios.profiles.schema import ProfileSection, ProfileSpec
 from scenarios.schema import AdmissionSection, GpuSection, ModelSection, ReplicaSection, RunSection, Scenario

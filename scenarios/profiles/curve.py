@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from analysis.statistics import mean_interval
+from latency_models.curves.load_latency import LoadLatencyCurve
 from latency_models.errors import InputError
-from latency_models.load_latency import LoadLatencyCurve
 from scenarios.profiles.configurations import ProfiledConfiguration
 from scenarios.profiles.grid import FIRST_SHARES, next_rates
 from scenarios.profiles.offered_load import Load, shortest_duration_s

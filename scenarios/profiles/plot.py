@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from latency_models.curves.load_latency import LoadLatencyCurve
 from latency_models.errors import InputError, invalid
-from latency_models.load_latency import LoadLatencyCurve
 
 _FORMATS = (".pdf", ".png", ".svg")
 _ROWS = (("ttft", "TTFT, s"), ("tpot", "TPOT, s"), ("e2e", "E2E, s"))

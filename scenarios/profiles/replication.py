@@ -29,7 +29,7 @@ class RunFigures:
     """Figures of one run; a statistic that nothing was there for is left out."""
 
     statistics: dict[str, float]
-    """Named as in :class:`latency_models.load_latency.LoadLatencyCurve`."""
+    """Named as in :class:`latency_models.curves.load_latency.LoadLatencyCurve`."""
     growth: float
     """Of the number of requests in the system, per arrival."""
 

@@ -14,8 +14,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from latency_models.curves.load_latency import LoadLatencyCurve
 from latency_models.errors import check_count
-from latency_models.load_latency import LoadLatencyCurve
 from scenarios.profiles.cache import ResultCache, code_digest, content_key
 from scenarios.profiles.configurations import ProfiledConfiguration, configurations_of
 from scenarios.profiles.curve import CurveStudy, study_curve

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.errors import InputError
-from latency_models.step_table import Floats, StepTable
+from latency_models.fits.step_table import Floats, StepTable
 from latency_models.step_time import StepTimeModel
 
 Ints = NDArray[np.int64]

@@ -14,14 +14,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.architectures import find_architecture
+from latency_models.catalogue.architectures import find_architecture
+from latency_models.catalogue.gpus import GpuSpec
 from latency_models.errors import InputError, invalid
-from latency_models.fit_quality import regimes
-from latency_models.gpus import GpuSpec
-from latency_models.share_residuals import FactorTable, ShareResiduals
-from latency_models.step_sweep import SweepGroup
-from latency_models.step_table import Floats
-from latency_models.steps import EFFICIENCIES, StepsCoefficients, StepsStepTime
+from latency_models.fits.fit_quality import regimes
+from latency_models.fits.step_sweep import SweepGroup
+from latency_models.fits.step_table import Floats
+from latency_models.laws.share_residuals import FactorTable, ShareResiduals
+from latency_models.laws.steps import EFFICIENCIES, StepsCoefficients, StepsStepTime
 
 START = StepsCoefficients(
     step_s=1e-3,
@@ -243,7 +243,7 @@ class HeldOut:
     relative_errors : ndarray, shape (n,)
         (predicted - measured) / measured of its steps.
     regimes : ndarray of str, shape (n,)
-        Kind of each step (:func:`latency_models.fit_quality.regimes`).
+        Kind of each step (:func:`latency_models.fits.fit_quality.regimes`).
     """
 
     group: SweepGroup
@@ -327,7 +327,7 @@ def fit_shares(groups: Sequence[SweepGroup], gpu: GpuSpec, *, start: StepsCoeffi
     Returns
     -------
     StepsStepTime
-        For the whole GPU; ask :meth:`~latency_models.steps.StepsStepTime.at_share` for another share.
+        For the whole GPU; ask :meth:`~latency_models.laws.steps.StepsStepTime.at_share` for another share.
     """
     fit = fit_steps(groups, gpu, start=start)
     return replace(

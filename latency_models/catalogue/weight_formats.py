@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from latency_models.catalogue.gpus import MathFormat
 from latency_models.errors import InputError, invalid, unknown_name
-from latency_models.gpus import MathFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from latency_models.architectures import Architecture
+from latency_models.catalogue.architectures import Architecture
+from latency_models.catalogue.gpus import MathFormat
+from latency_models.catalogue.weight_formats import kv_dtype_bytes, weight_format
 from latency_models.errors import check_count, invalid
-from latency_models.gpus import MathFormat
-from latency_models.kv_memory import KvShape
-from latency_models.weight_formats import kv_dtype_bytes, weight_format
+from latency_models.memory.kv_memory import KvShape
 
 _HALF_BYTES = 2.0
 """Bytes of a 16-bit number: activations, embeddings and the LM head."""

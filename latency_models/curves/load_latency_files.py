@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from latency_models.curves.load_latency import Configuration, LoadLatencyCurve, is_latency
 from latency_models.errors import InputError, invalid
-from latency_models.load_latency import Configuration, LoadLatencyCurve, is_latency
 
 CURVES_SCHEMA_VERSION = 1
 """Version of the JSON layout."""

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from latency_models.compute_share import bandwidth_factor
+from latency_models.catalogue.gpus import GpuSpec
+from latency_models.catalogue.model_work import ModelWork
 from latency_models.errors import check_count, check_finite, invalid
-from latency_models.gpus import GpuSpec
-from latency_models.model_work import ModelWork
+from latency_models.laws.compute_share import bandwidth_factor
 from latency_models.step_time import STEP_TIME_MODELS, UNLIMITED_STEPS
 
 COMPUTE_EFFICIENCY = 0.65
@@ -50,7 +50,7 @@ class RooflineStepTime:
         Seconds of the engine between two steps.
     compute_share : float
         Share of the SMs, in (0, 1]: throughput follows it, bandwidth saturates
-        (:func:`latency_models.compute_share.bandwidth_factor`).
+        (:func:`latency_models.laws.compute_share.bandwidth_factor`).
 
     Raises
     ------

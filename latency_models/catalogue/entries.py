@@ -11,7 +11,7 @@ from typing import Any
 from latency_models.errors import InputError, invalid, unknown_name
 from latency_models.yaml_files import read_yaml
 
-_FOLDER = Path(__file__).parent / "catalogue"
+_FOLDER = Path(__file__).parent
 
 
 def read_catalogue(path: Path, section: str) -> dict[str, dict[str, Any]]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latency_models.catalogues import find_entry
+from latency_models.catalogue.entries import find_entry
+from latency_models.catalogue.weight_formats import format_of, weight_format
 from latency_models.errors import InputError, check_count, check_finite, invalid
-from latency_models.weight_formats import format_of, weight_format
 
 _ENTRY_KEYS = ("config", "parameters", "source")
 
@@ -39,7 +39,7 @@ class Architecture:
     window, window_layers : int
         Sliding attention window in tokens, and layers that have it.
     weights : str
-        Format of the checkpoint's weights (:data:`latency_models.weight_formats.WEIGHT_FORMATS`).
+        Format of the checkpoint's weights (:data:`latency_models.catalogue.weight_formats.WEIGHT_FORMATS`).
     source : str
         Where this is from.
 

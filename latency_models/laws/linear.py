@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from latency_models.compute_share import bandwidth_factor
 from latency_models.errors import InputError, check_finite
+from latency_models.laws.compute_share import bandwidth_factor
 from latency_models.step_time import STEP_TIME_MODELS, UNLIMITED_STEPS
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from latency_models.compute_share import check_share
 from latency_models.errors import InputError, check_count, invalid
-from latency_models.step_table import StepTable
+from latency_models.fits.step_table import StepTable
+from latency_models.laws.compute_share import check_share
 
 _COLUMNS = ("model", "tp", "sm_pct", "batch", "seqlen", "prefill_ms", "decode_ms")
 _Steps = list[tuple[float, float, float]]

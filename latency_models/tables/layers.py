@@ -3,7 +3,7 @@
 What a step consists of
 -----------------------
 - The *dense* kernels (projections, norms, activation, rotary embedding) depend on the tokens of the step.  Embedding
-  and final norm run once, the others in each transformer layer (:data:`latency_models.layer_profile.PER_LAYER`).
+  and final norm run once, the others in each transformer layer (:data:`latency_models.tables.layer_profile.PER_LAYER`).
 - *Attention* runs once per layer and depends on the tokens of the prefill chunk, the context cached before it, the
   number of decodes and their mean context.
 - *LM head and sampler* run once, over all sequences of the step: vLLM samples for unfinished prefills too, and drops
@@ -26,10 +26,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from latency_models.errors import check_count, check_finite, invalid
-from latency_models.grids import Beyond, Curve, Grid, Row, build_curve, build_grid
-from latency_models.layer_profile import ATTENTION_AXES, EXPERT_AXES, ONCE, PER_LAYER, LayerProfile
 from latency_models.step_time import STEP_TIME_MODELS, UNLIMITED_STEPS
-from latency_models.unequal_contexts import UnequalContexts
+from latency_models.tables.grids import Beyond, Curve, Grid, Row, build_curve, build_grid
+from latency_models.tables.layer_profile import ATTENTION_AXES, EXPERT_AXES, ONCE, PER_LAYER, LayerProfile
+from latency_models.tables.unequal_contexts import UnequalContexts
 
 LINK_LATENCY_S = 5e-6
 """Start-up of one exchange of an all-reduce."""

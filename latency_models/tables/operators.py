@@ -4,7 +4,7 @@ A step of m tokens takes, on every shard of a tensor-parallel group,
 
     layers x [ products(m) + element-wise(m) + 2 all-reduces(m x hidden) + attention ] + LM head(sampled)
 
-:mod:`latency_models.operator_composition` says where the part that depends on m comes from.  Attention:
+:mod:`latency_models.tables.operator_composition` says where the part that depends on m comes from.  Attention:
 
 - Decode: the table at (sequences, mean context).
 - Prefill: the table at (chunks, tokens of a chunk), which was measured without context.  Behind c tokens of context a
@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from latency_models.grids import Curve, Law
-from latency_models.operator_curves import Attention
 from latency_models.step_time import UNLIMITED_STEPS
+from latency_models.tables.grids import Curve, Law
+from latency_models.tables.operator_curves import Attention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

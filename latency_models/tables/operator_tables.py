@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from latency_models.errors import InputError, invalid, unknown_name
-from latency_models.grids import Row, read_rows
+from latency_models.tables.grids import Row, read_rows
 
 Operator = Literal["gemm", "context_attention", "generation_attention", "allreduce", "moe"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from latency_models.errors import InputError
-from latency_models.fitting import fit_linear
-from latency_models.grids import read_rows
-from latency_models.linear import LinearStepTime
-from latency_models.step_table import StepTable
+from latency_models.fits.fitting import fit_linear
+from latency_models.fits.step_table import StepTable
+from latency_models.laws.linear import LinearStepTime
+from latency_models.tables.grids import read_rows
 
 _COLUMNS = tuple(field.name for field in fields(StepTable))
 
@@ -36,7 +36,7 @@ class RecordedSteps:
         """Fit a step log.
 
         The file is CSV (also compressed with gzip), one step per row in the order in which they ran, with the columns
-        of :class:`latency_models.step_table.StepTable`.
+        of :class:`latency_models.fits.step_table.StepTable`.
 
         Raises
         ------

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from latency_models.compute_share import check_share
 from latency_models.errors import check_count, check_finite, invalid
+from latency_models.laws.compute_share import check_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from latency_models.architectures import Architecture
+from latency_models.catalogue.architectures import Architecture
 from latency_models.errors import invalid
 
 TILE = 128

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latency_models.errors import InputError, invalid, unknown_name
-from latency_models.grids import Row, read_rows
+from latency_models.tables.grids import Row, read_rows
 
 ONCE = ("embedding", "final_layernorm")
 """Dense kernels that run once per step."""

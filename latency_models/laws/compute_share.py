@@ -19,7 +19,7 @@ MEASURED_FROM = 0.3
 
 BANDWIDTH_HALF_SHARE = 0.247
 """Share at which the bandwidth is half of what very many SMs would draw; see :func:`bandwidth_factor`.  Fitted with the
-``steps`` law to all steps of MuxServe's LLaMA 7B, 13B and 65B on A100-80GB (:mod:`latency_models.steps_fit`)."""
+``steps`` law to all steps of MuxServe's LLaMA 7B, 13B and 65B on A100-80GB (:mod:`latency_models.fits.steps_fit`)."""
 
 
 @runtime_checkable

@@ -3,10 +3,11 @@
 ``t = factor * (step_s + sequence_s * sequences + max(launch, work))`` with
 
 - launch: what the host needs to start the kernels of every layer, more with tensor parallelism and with prefill;
-- work: matrix products (:mod:`latency_models.matrix_products`: waves of tiles, or the weights read once, whichever is
-  longer), LM head of the sampled sequences, activations read and written between them, sums over the shards, attention
-  to the cached context (its bytes, and a start per sequence and head), attention of prefill (query-key pairs);
-- factor: 1, or what measurements of this very model show beyond the law (:mod:`latency_models.share_residuals`).
+- work: matrix products (:mod:`latency_models.laws.matrix_products`: waves of tiles, or the weights read once, whichever
+  is longer), LM head of the sampled sequences, activations read and written between them, sums over the shards,
+  attention to the cached context (its bytes, and a start per sequence and head), attention of prefill (query-key
+  pairs);
+- factor: 1, or what measurements of this very model show beyond the law (:mod:`latency_models.laws.share_residuals`).
 
 Coefficients are shares of what the GPU's datasheet promises, or times of the host, so that they carry over to another
 model, GPU, tensor parallelism or share of the multiprocessors; :attr:`StepsStepTime.notes` says when they do.
@@ -20,22 +21,22 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_models.architectures import Architecture
-from latency_models.compute_share import (
+from latency_models.catalogue.architectures import Architecture
+from latency_models.catalogue.gpus import GpuSpec
+from latency_models.catalogue.model_work import ModelWork
+from latency_models.catalogue.weight_formats import weight_format
+from latency_models.errors import check_finite, invalid
+from latency_models.fits.step_table import Floats, StepTable
+from latency_models.laws.compute_share import (
     BANDWIDTH_HALF_SHARE,
     bandwidth_factor,
     check_share,
     multiprocessors,
     share_notes,
 )
-from latency_models.errors import check_finite, invalid
-from latency_models.gpus import GpuSpec
-from latency_models.matrix_products import TILE, MatrixProduct, head_product, layer_products
-from latency_models.model_work import ModelWork
-from latency_models.share_residuals import FactorCurve, ShareResiduals
-from latency_models.step_table import Floats, StepTable
+from latency_models.laws.matrix_products import TILE, MatrixProduct, head_product, layer_products
+from latency_models.laws.share_residuals import FactorCurve, ShareResiduals
 from latency_models.step_time import STEP_TIME_MODELS, UNLIMITED_STEPS
-from latency_models.weight_formats import weight_format
 
 _ACTIVATION_BYTES = 2.0
 EFFICIENCIES = ("compute", "memory", "kv", "attention", "link")
@@ -61,7 +62,7 @@ class StepsCoefficients:
         Time of a tile of 64 rows over that of 128, in [0.25, 1].
     bandwidth_half_share : float
         How early bandwidth saturates over the share of the multiprocessors; see
-        :func:`latency_models.compute_share.bandwidth_factor`.
+        :func:`latency_models.laws.compute_share.bandwidth_factor`.
     hidden_passes, inner_passes : float
         How often a layer moves a token's activations through memory: of the model's width (on every shard), and of the
         inner width (query, key, value and MLP; split over the shards).

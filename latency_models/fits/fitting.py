@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from latency_models.errors import InputError, check_finite, unknown_name
-from latency_models.linear import LinearStepTime
-from latency_models.step_table import Floats, StepTable
+from latency_models.fits.step_table import Floats, StepTable
+from latency_models.laws.linear import LinearStepTime
 
 DEFAULT_TERMS = ("base_s", "per_token_s", "per_sequence_s", "per_context_token_s", "per_prefill_pair_s")
 """Terms that a fit determines unless told otherwise.  ``per_sample_s`` needs steps in which a prefill emits nothing."""
@@ -72,7 +72,7 @@ def fit_linear(
     table : StepTable
         Measured steps; at least as many as terms.
     terms : sequence of str
-        Names of the coefficients of :class:`latency_models.linear.LinearStepTime` to determine; the others are 0.
+        Names of the coefficients of :class:`latency_models.laws.linear.LinearStepTime` to determine; the others are 0.
     fixed : mapping of str to float, optional
         Coefficients known from elsewhere, in seconds.  They are part of the law and are not fitted.
 

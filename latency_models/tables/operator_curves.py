@@ -20,8 +20,8 @@ from itertools import pairwise
 from typing import Literal
 
 from latency_models.errors import invalid, unknown_name
-from latency_models.grids import Curve, Law, Row, build_grid
-from latency_models.operator_tables import OperatorTables
+from latency_models.tables.grids import Curve, Law, Row, build_grid
+from latency_models.tables.operator_tables import OperatorTables
 
 _SUSPICIOUS = 1.5
 """How far beyond a bound a time is an outlier; waves of thread blocks and clock speeds explain less than that."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from latency_models.catalogues import check_keys, read_catalogue, shipped
+from latency_models.catalogue.entries import check_keys, read_catalogue, shipped
+from latency_models.catalogue.gpus import GpuSpec
 from latency_models.errors import InputError, check_count, check_finite, invalid
-from latency_models.gpus import GpuSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ shards.
   4096 prompt and 128 output tokens, tp 2, 64 clients of vLLM 0.12 spend 0.26 s per prompt.
 - Element-wise kernels (two norms, rotary embedding, cache write, activation) are not in the tables: each takes the
   time of the shortest product, and all move their bytes at the rate at which the best product reads its weights.
-- Decode attention may split long contexts (:func:`latency_models.operator_curves.split_contexts`).
+- Decode attention may split long contexts (:func:`latency_models.tables.operator_curves.split_contexts`).
 
 Left out: the engine's CPU time, sampling beyond the LM head, and gaps between kernels; latency kind ``corrected`` or
 ``cpu_overhead_s`` of a scenario add them.
@@ -24,9 +24,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from latency_models.architectures import Architecture
+from latency_models.catalogue.architectures import Architecture
 from latency_models.errors import check_count, check_finite, invalid, unknown_name
-from latency_models.operator_curves import (
+from latency_models.tables.operator_curves import (
     Attention,
     AttentionOperator,
     MatrixProducts,
@@ -35,8 +35,8 @@ from latency_models.operator_curves import (
     curve_of,
     expert_times,
 )
-from latency_models.operator_tables import OperatorTables
-from latency_models.operators import AttentionLayers, OperatorStepTime
+from latency_models.tables.operator_tables import OperatorTables
+from latency_models.tables.operators import AttentionLayers, OperatorStepTime
 
 ACTIVATION_BYTES = 2.0
 """Bytes per element of what flows between the kernels (bf16)."""

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from latency_models.fitting import linear_columns
-from latency_models.step_table import Floats, StepTable
+from latency_models.fits.fitting import linear_columns
+from latency_models.fits.step_table import Floats, StepTable
 
 _SAME = 1e-5
 """Share of a column that must be left beside the others for its coefficient to be fitted."""
@@ -49,7 +49,7 @@ def identifiable_terms(table: StepTable, terms: Sequence[str]) -> tuple[list[str
     table : StepTable
         Measured steps.
     terms : sequence of str
-        Coefficients of :class:`latency_models.linear.LinearStepTime`.
+        Coefficients of :class:`latency_models.laws.linear.LinearStepTime`.
 
     Returns
     -------

@@ -11,12 +11,12 @@ Llama-3.3-70B NVFP4 on B200, vLLM 0.15, three settings): :data:`CONTEXT_BYTES`, 
 
 from __future__ import annotations
 
-from latency_models.architectures import Architecture
-from latency_models.engines import EngineDefaults, find_engine
+from latency_models.catalogue.architectures import Architecture
+from latency_models.catalogue.engines import EngineDefaults, find_engine
+from latency_models.catalogue.gpus import GpuSpec
+from latency_models.catalogue.model_work import ModelWork, kv_shape
 from latency_models.errors import check_count
-from latency_models.gpus import GpuSpec
-from latency_models.kv_memory import GIB, num_kv_blocks
-from latency_models.model_work import ModelWork, kv_shape
+from latency_models.memory.kv_memory import GIB, num_kv_blocks
 
 SAMPLER_BYTES_PER_LOGIT = 48.0
 """The sampler's peak for each sequence and token of the vocabulary: logits in 16 and 32 bits, sorted values with 64-bit
@@ -97,7 +97,7 @@ def kv_blocks_on(
     tp : int
         Shards.
     weights, kv_dtype : str
-        Formats, as for :meth:`latency_models.model_work.ModelWork.of`.
+        Formats, as for :meth:`latency_models.catalogue.model_work.ModelWork.of`.
     engine : EngineDefaults, optional
         Version of the engine; default: the newest known.  It says the default utilisation, and whether memory for CUDA
         graphs comes off.

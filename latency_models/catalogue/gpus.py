@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from latency_models.catalogues import check_keys, find_entry
+from latency_models.catalogue.entries import check_keys, find_entry
 from latency_models.errors import check_count, check_finite, invalid
-from latency_models.kv_memory import GIB
+from latency_models.memory.kv_memory import GIB
 
 MathFormat = Literal["bf16", "fp8", "fp4"]
 """In what format the matrix units multiply."""
