@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+from latency_models.config import LatencyConfig
 from latency_models.fits.model_files import range_notes
 from latency_models.sections.file import FileLatency
 from sim.settings import EngineSettings
 
 
-def latency_notes(latency: object, settings: EngineSettings) -> list[str]:
+def latency_notes(latency: LatencyConfig, settings: EngineSettings) -> list[str]:
     """Sentences on a ``latency:`` section and on the sections inside it.
 
     Parameters
     ----------
-    latency : object
+    latency : LatencyConfig
         The validated section.
     settings : EngineSettings
         Of the engine that it times; its limits are held against the range that a calibrated model was measured in.
     """
-    notes: list[str] = []
-    own = getattr(latency, "notes", None)
-    if callable(own):
-        notes += own()
+    notes = list(latency.notes())
     limits = {
         "tokens": settings.max_num_batched_tokens,
         "sequences": settings.max_num_seqs,
         "context_per_sequence": settings.max_model_len,
     }
-    while latency is not None:
-        if isinstance(latency, FileLatency):
-            notes += range_notes(latency.read(), limits)
-        latency = getattr(latency, "base", None)
+    inner: object = latency
+    while inner is not None:
+        if isinstance(inner, FileLatency):
+            notes += range_notes(inner.read(), limits)
+        inner = getattr(inner, "base", None)
     return list(dict.fromkeys(notes))

@@ -23,7 +23,6 @@ from analysis.slo import Slo
 from analysis.summary import Summary, summarise
 from analysis.warmup import detect_warmup
 from latency_models.errors import InputError
-from latency_models.laws.roofline import is_synthetic
 from scenarios.latency_notes import latency_notes
 from scenarios.run_directory import run_directory
 from scenarios.scenario_files import dump_scenario
@@ -87,9 +86,6 @@ def run_scenario(
     for path, columns in facts.unused_columns.items():
         if note is not None:
             note(f"trace {path}: columns not used: {', '.join(columns)}")
-    for model in cluster.models:
-        if note is not None and is_synthetic(model.step_time):
-            note(f"{model.name}: step times are synthetic (latency kind roofline), not measured")
     for model in cluster.models:
         if note is not None:
             for text in latency_notes(scenario.models[model.name].latency, model.replicas[0].settings):

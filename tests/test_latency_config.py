@@ -129,3 +129,32 @@ def test_it_serves_as_a_field_and_has_a_json_schema():
 def test_a_section_survives_dump_and_load():
     section = parse(PIECEWISE)
     assert ADAPTER.validate_python(section.model_dump(mode="json")) == section
+
+
+ROOFLINE = "{kind: roofline, gpu: h100-80gb, model: llama-3.1-70b, tp: 4, weights: fp8}"
+STEPS = "{kind: steps, gpu: h100-80gb, model: llama-3.1-8b}"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{kind: linear, base_s: 0.01}", 0),
+        (ROOFLINE, 1),
+        (f"{{kind: corrected, factor: 1.1, base: {ROOFLINE}}}", 1),
+        (f"{{kind: share, share: 0.2, base: {ROOFLINE}}}", 2),
+        ("{kind: steps, gpu: a100-80gb, model: llama-7b}", 0),
+        (STEPS, 2),
+    ],
+)
+def test_sections_tell_what_is_synthetic_scaled_or_extrapolated(text, told):
+    assert len(parse(text).notes()) == told
+
+
+@pytest.mark.parametrize("text", [ROOFLINE, STEPS])
+def test_some_sections_follow_the_number_of_shards(text):
+    section = parse(text)
+    wider = section.at_tp(8)
+    assert (wider.tp, wider.model) == (8, section.model)
+    prefill = (8000, 1, 8000, 8000**2 / 2, 0, 0, 1)
+    assert wider.build().step_s(*prefill) < section.build().step_s(*prefill)
+    assert parse("{kind: linear, base_s: 0.01}").at_tp(8) is None

@@ -450,7 +450,7 @@ def test_a_parameter_without_effect_is_called_unknown(measured):
 def test_fitting_on_another_file_judges_all_rows_of_this_one(measured):
     values = yaml.safe_load(measured.read_text())
     values["latency"]["base_s"] = 0.02
-    values["fit"] = {"parameters": {"latency.base_s": {"start": 0.02}}, "on": ["made.yaml"]}
+    values["fit"] = {"parameters": {"latency.base_s": {"start": 0.02}}, "files": ["made.yaml"]}
     other = measured.with_name("judged.yaml")
     other.write_text(yaml.safe_dump(values))
     evaluation = open_measurement(str(other)).evaluate()

@@ -275,6 +275,15 @@ def test_all_combinations_in_the_order_of_the_file():
     assert blocks[1] > 2 * blocks[0]
 
 
+def test_a_latency_that_knows_its_shards_needs_no_other():
+    overrides = ["models={m: {latency: {kind: roofline, gpu: h100-80gb, model: llama-3.1-8b}, "
+                 "memory: {model: llama-3.1-8b, gpu: h100-80gb}}}", "profile.tp=[1, 2]"]  # fmt: skip
+    one, two = (entry.scenario.cluster().models[0] for entry in configurations_of(load_profile("md1", overrides)))
+    assert (one.step_time.tp, two.step_time.tp) == (1, 2)
+    with pytest.raises(InputError, match="tp 3, .* a divisor of the 32 heads"):
+        configurations_of(load_profile("md1", [*overrides, "profile.tp=[3]"]))
+
+
 def test_a_compute_share_slows_the_model_down():
     whole, part = configurations_of(load_profile("chat-steady", ["profile.compute_shares=[1.0, 0.5]"]))
     assert (whole.configuration.compute_share, part.configuration.compute_share) == (1.0, 0.5)

@@ -13,9 +13,7 @@ from latency_models.catalogue.model_work import ModelWork
 from latency_models.config import build_step_time, parse_latency
 from latency_models.contract import check_step_time_model
 from latency_models.errors import InputError
-from latency_models.laws.corrected import CorrectedStepTime
-from latency_models.laws.linear import LinearStepTime
-from latency_models.laws.roofline import RooflineStepTime, is_synthetic
+from latency_models.laws.roofline import RooflineStepTime
 
 H100 = find_gpu("h100-80gb")
 
@@ -114,12 +112,6 @@ def test_a_window_bounds_the_context_that_is_read():
     assert windowed.decode_run(16, 16 * 900)[2] == 101
     assert windowed.decode_run(16, 16 * 5000)[:2] == (windowed.decode_run(16, 16 * 1000)[0], 0.0)
     assert prefill_s(windowed, 8000) < prefill_s(full, 8000)
-
-
-def test_synthetic_models_say_so():
-    assert is_synthetic(roofline())
-    assert is_synthetic(CorrectedStepTime(base=roofline(), factor=1.1))
-    assert not is_synthetic(LinearStepTime(base_s=1.0))
 
 
 @pytest.mark.parametrize(

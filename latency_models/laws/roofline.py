@@ -9,7 +9,6 @@ designs, and a calibrated model to promise latencies.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 from latency_models.catalogue.gpus import GpuSpec
 from latency_models.catalogue.model_work import ModelWork
@@ -58,7 +57,6 @@ class RooflineStepTime:
         A figure is out of range.
     """
 
-    synthetic: ClassVar[bool] = True
     """No measurement went into this model."""
 
     gpu: GpuSpec
@@ -152,12 +150,3 @@ class RooflineStepTime:
         """Reading keys and values."""
         work = self.work
         return self._byte_s * (work.kv_bytes_per_token * context + work.window_kv_bytes_per_token * window_context)
-
-
-def is_synthetic(model: object) -> bool:
-    """Whether a step-time model, or the one that it corrects (its ``base``), rests on no measurement."""
-    while model is not None:
-        if getattr(model, "synthetic", False):
-            return True
-        model = getattr(model, "base", None)
-    return False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from latency_models.errors import InputError
+from latency_models.step_time import StepTimeModel
 
 Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -20,6 +22,23 @@ class Section(BaseModel):
     """A part of the schema: unknown keys are refused, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LatencySection(Section, ABC):
+    """A ``latency:`` section; a wrapping one has the wrapped one in ``base``."""
+
+    @abstractmethod
+    def build(self) -> StepTimeModel:
+        """The step-time model."""
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the model: that it is synthetic, scaled or extrapolated."""
+        base = getattr(self, "base", None)
+        return () if base is None else tuple(base.notes())
+
+    def at_tp(self, tp: int) -> Self | None:
+        """The section for another number of shards; ``None`` if it describes one number only."""
+        return None
 
 
 def refuse_in_pydantic(build: Callable[[], object]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from latency_models.laws.corrected import CorrectedStepTime
-from latency_models.sections.base import Seconds, Section
+from latency_models.sections.base import LatencySection, Seconds
 from latency_models.step_time import StepTimeModel
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Factor = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
-class CorrectedLatency(Section):
+class CorrectedLatency(LatencySection):
     """Another model, scaled and shifted; see :class:`latency_models.laws.corrected.CorrectedStepTime`."""
 
     kind: Literal["corrected"]

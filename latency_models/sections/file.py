@@ -8,14 +8,14 @@ from pydantic import Field, ValidationError, model_validator
 
 from latency_models.errors import InputError
 from latency_models.fits.model_files import ModelFile, check_model_name, read_model_file
-from latency_models.sections.base import Section, refuse_in_pydantic
+from latency_models.sections.base import LatencySection, refuse_in_pydantic
 from latency_models.step_time import StepTimeModel
 
 if TYPE_CHECKING:
     from latency_models.config import LatencyConfig
 
 
-class FileLatency(Section):
+class FileLatency(LatencySection):
     """A calibrated model: a file of ``routerwise calibrate``, or one that comes with the package."""
 
     kind: Literal["file"]
@@ -33,7 +33,7 @@ class FileLatency(Section):
 
     def notes(self) -> tuple[str, ...]:
         """What the file says that its user should know, and what is extrapolated."""
-        return tuple(dict.fromkeys((*self.read().notes, *getattr(self.build(), "notes", ()))))
+        return (*self.read().notes, *super().notes())
 
     def build(self) -> StepTimeModel:
         """The step-time model."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from latency_models.sections.base import Count, Seconds, Section, refuse_in_pydantic
+from latency_models.sections.base import Count, LatencySection, Seconds, Section, refuse_in_pydantic
 from latency_models.step_time import StepTimeModel
 from latency_models.tables.layer_profile import LayerProfile
 from latency_models.tables.layers import LINK_BYTES_PER_S, LINK_LATENCY_S, AllReduce, LayersStepTime
@@ -43,7 +43,7 @@ class ExpertProfileConfig(Section):
     shards: Count = Field(description="GPUs that share its times evenly.")
 
 
-class LayersLatency(Section):
+class LayersLatency(LatencySection):
     """A layer profile; see :class:`latency_models.tables.layers.LayersStepTime`."""
 
     kind: Literal["layers"]

@@ -7,11 +7,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from latency_models.laws.linear import LinearStepTime
-from latency_models.sections.base import Seconds, Section, refuse_in_pydantic
+from latency_models.sections.base import LatencySection, Seconds, refuse_in_pydantic
 from latency_models.step_time import StepTimeModel
 
 
-class LinearLatency(Section):
+class LinearLatency(LatencySection):
     """Coefficients of the linear law, in seconds; see :class:`latency_models.laws.linear.LinearStepTime`."""
 
     kind: Literal["linear"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from latency_models.sections.base import Count, Section, refuse_in_pydantic
+from latency_models.sections.base import Count, LatencySection, refuse_in_pydantic
 from latency_models.sections.catalogue import CatalogueEntry, architecture_named
 from latency_models.step_time import StepTimeModel
 from latency_models.tables.operator_composition import SUSTAINED, OperatorSetup, compose_operators
@@ -16,7 +16,7 @@ from latency_models.tables.operator_tables import CsvTables, OperatorTables, Pac
 PositiveShare = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
-class OperatorLatency(Section):
+class OperatorLatency(LatencySection):
     """Measured operators; see :mod:`latency_models.tables.operators`."""
 
     kind: Literal["operators"]
@@ -51,6 +51,10 @@ class OperatorLatency(Section):
             raise ValueError("version has no effect with path; leave it out, or give system")
         refuse_in_pydantic(self.build)
         return self
+
+    def at_tp(self, tp: int) -> Self:
+        """The section for another number of shards."""
+        return self.model_validate({**self.model_dump(), "tp": tp})
 
     def build(self) -> StepTimeModel:
         """The step-time model."""

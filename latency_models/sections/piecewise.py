@@ -6,7 +6,15 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from latency_models.sections.base import Count, PositiveSeconds, Seconds, Section, Tokens, refuse_in_pydantic
+from latency_models.sections.base import (
+    Count,
+    LatencySection,
+    PositiveSeconds,
+    Seconds,
+    Section,
+    Tokens,
+    refuse_in_pydantic,
+)
 from latency_models.step_time import StepTimeModel
 from latency_models.tables.piecewise import DecodeRow, PiecewiseStepTime, PrefillTable
 
@@ -26,7 +34,7 @@ class PrefillTableConfig(Section):
     step_s: tuple[PositiveSeconds, ...] = Field(min_length=2, description="Duration of the step at each point.")
 
 
-class PiecewiseLatency(Section):
+class PiecewiseLatency(LatencySection):
     """Tables of measured step times; see :class:`latency_models.tables.piecewise.PiecewiseStepTime`."""
 
     kind: Literal["piecewise"]

@@ -24,6 +24,13 @@ class PluginLatency(BaseModel):
         refuse_in_pydantic(self.build)
         return self
 
+    def notes(self) -> tuple[str, ...]:
+        """A plug-in's model speaks for itself."""
+        return ()
+
+    def at_tp(self, tp: int) -> None:
+        """A plug-in's options have no degree of parallelism that is known here."""
+
     def build(self) -> StepTimeModel:
         """The step-time model; an unknown name or option is an InputError."""
         if self.kind not in STEP_TIME_MODELS.names():

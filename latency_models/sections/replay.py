@@ -9,11 +9,11 @@ from pydantic import Field, model_validator
 
 from latency_models.laws.noise import RecordedNoise
 from latency_models.laws.recorded_steps import RecordedSteps
-from latency_models.sections.base import Count, Section, refuse_in_pydantic
+from latency_models.sections.base import Count, LatencySection, refuse_in_pydantic
 from latency_models.step_time import StepTimeModel
 
 
-class ReplayLatency(Section):
+class ReplayLatency(LatencySection):
     """A recorded step log: the linear law fitted to it, times factors drawn from it.
 
     The law is the step-time model; the factors are noise on it, which :meth:`build_noise` gives.

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from latency_models.catalogue.model_work import ModelWork
 from latency_models.laws.roofline import COMPUTE_EFFICIENCY, KERNEL_S, MEMORY_EFFICIENCY, OVERHEAD_S, RooflineStepTime
-from latency_models.sections.base import Count, Seconds, Section, refuse_in_pydantic
+from latency_models.sections.base import Count, LatencySection, Seconds, refuse_in_pydantic
 from latency_models.sections.catalogue import CatalogueEntry, architecture_named, gpu_of
 from latency_models.step_time import StepTimeModel
 
 Share = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
 
 
-class RooflineLatency(Section):
+class RooflineLatency(LatencySection):
     """Synthetic step times from a datasheet; see :class:`latency_models.laws.roofline.RooflineStepTime`."""
 
     kind: Literal["roofline"]
@@ -34,6 +34,14 @@ class RooflineLatency(Section):
     def _is_known_and_fits_together(self) -> RooflineLatency:
         refuse_in_pydantic(self.build)
         return self
+
+    def notes(self) -> tuple[str, ...]:
+        """That nothing was measured."""
+        return ("step times are synthetic (latency kind roofline), not measured",)
+
+    def at_tp(self, tp: int) -> Self:
+        """The section for another number of shards."""
+        return self.model_validate({**self.model_dump(), "tp": tp})
 
     def build(self) -> StepTimeModel:
         """The step-time model."""

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from latency_models.laws.compute_share import at_share, share_notes
-from latency_models.sections.base import Section, refuse_in_pydantic
+from latency_models.sections.base import LatencySection, refuse_in_pydantic
 from latency_models.step_time import StepTimeModel
 
 if TYPE_CHECKING:
     from latency_models.config import LatencyConfig
 
 
-class ShareLatency(Section):
+class ShareLatency(LatencySection):
     """Another model when MPS gives each shard a share of its GPU; see :mod:`latency_models.laws.compute_share`."""
 
     kind: Literal["share"]
@@ -30,7 +30,7 @@ class ShareLatency(Section):
 
     def notes(self) -> tuple[str, ...]:
         """What is extrapolated."""
-        return tuple(dict.fromkeys((*share_notes(self.share), *getattr(self.build(), "notes", ()))))
+        return (*share_notes(self.share), *super().notes())
 
     def build(self) -> StepTimeModel:
         """The step-time model."""

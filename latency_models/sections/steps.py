@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from latency_models.errors import unknown_name
 from latency_models.laws.share_residuals import FactorTable, ShareResiduals
 from latency_models.laws.steps import FITTED_GPU, FITTED_MODELS, StepsCoefficients, StepsStepTime
-from latency_models.sections.base import Count, Section, refuse_in_pydantic
+from latency_models.sections.base import Count, LatencySection, Section, refuse_in_pydantic
 from latency_models.sections.catalogue import CatalogueEntry, architecture_named, gpu_of
 
 
@@ -33,7 +33,7 @@ class ResidualsConfig(Section):
     decode: FactorTableConfig
 
 
-class StepsLatency(Section):
+class StepsLatency(LatencySection):
     """The fitted law of a step's terms; see :class:`latency_models.laws.steps.StepsStepTime`."""
 
     kind: Literal["steps"]
@@ -55,6 +55,14 @@ class StepsLatency(Section):
     def _is_known_and_fits_together(self) -> StepsLatency:
         refuse_in_pydantic(self.build)
         return self
+
+    def notes(self) -> tuple[str, ...]:
+        """For what else than the fitted models the law is used."""
+        return self.build().notes
+
+    def at_tp(self, tp: int) -> Self:
+        """The section for another number of shards."""
+        return self.model_validate({**self.model_dump(), "tp": tp})
 
     def build(self) -> StepsStepTime:
         """The step-time model, on the whole GPU."""

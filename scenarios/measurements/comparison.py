@@ -111,13 +111,13 @@ def judged_rows(measurement: Measurement, log: Log) -> Rows:
     """Rows of a log that are judged: those that the file names, without those that it fits on."""
     rows = rows_of(log, measurement.judge)
     fit = measurement.fit
-    if fit is None or fit.on:
+    if fit is None or fit.files:
         return rows
     rows = rows & ~rows_of(log, fit.part)
     if not rows.any():
         raise InputError(
             f"{measurement.name}: nothing is left to judge, every row is fitted on; allowed: rows outside fit.part. "
-            "Fit on fewer rows, or on another file (fit.on)"
+            "Fit on fewer rows, or on another file (fit.files)"
         )
     return rows
 

@@ -41,8 +41,8 @@ class Evaluation:
         section = self.measurement.fit
         if section is None:
             return "other data, see the file" if self.measurement.fitted else "nothing"
-        if section.on:
-            return ", ".join(Path(name).stem for name in section.on)
+        if section.files:
+            return ", ".join(Path(name).stem for name in section.files)
         return f"{0 if self.fit is None else self.fit.rows} other rows of the same log"
 
     def missed(self) -> dict[str, tuple[float, float]]:
@@ -84,7 +84,7 @@ def open_measurement(name: str) -> OpenMeasurement:
     judged_rows(measurement, log)
     cluster_of(measurement.name, measurement, measurement.gpu_memory_gib)
     if measurement.fit is not None:
-        for other in measurement.fit.on:
+        for other in measurement.fit.files:
             rows_of(read_log(load_measurement(other).log), measurement.fit.part)
     return OpenMeasurement(measurement=measurement, log=log)
 

@@ -100,8 +100,8 @@ def fit_measurement(
     fit = measurement.fit
     if fit is None:
         return measurement, None
-    if fit.on:
-        targets = [_target(load_measurement(name), fit.part) for name in fit.on]
+    if fit.files:
+        targets = [_target(load_measurement(name), fit.part) for name in fit.files]
     else:
         targets = [FitTarget(measurement=measurement, log=log, rows=rows_of(log, fit.part))]
     found = fit_through_simulator(targets, fit.parameters, metrics=fit.metrics, progress=progress)

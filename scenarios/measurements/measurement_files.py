@@ -66,11 +66,11 @@ def read_measurement(name: str, base_dir: Path = Path()) -> Measurement | StepsM
     if isinstance(log, dict) and log.get("kind") == "steps":
         return _validated(StepsMeasurement, values, str(path))
     measurement = _validated(Measurement, values, str(path))
-    if measurement.fit is None or not measurement.fit.on:
+    if measurement.fit is None or not measurement.fit.files:
         return measurement
     # Other files are named relative to this one.
-    on = tuple(str(find_measurement(other, path.parent)) for other in measurement.fit.on)
-    return measurement.model_copy(update={"fit": measurement.fit.model_copy(update={"on": on})})
+    others = tuple(str(find_measurement(other, path.parent)) for other in measurement.fit.files)
+    return measurement.model_copy(update={"fit": measurement.fit.model_copy(update={"files": others})})
 
 
 def load_measurement(name: str, base_dir: Path = Path()) -> Measurement:

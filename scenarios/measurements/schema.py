@@ -270,7 +270,7 @@ class FitSection(Section):
 
     parameters: Annotated[dict[str, ParameterSection], Field(min_length=1)]
     """Dotted keys of this file: ``latency.step_s``."""
-    on: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     """Other measurement files to fit on, by shipped name or by path; the same keys are set in them.  Default: this
     one."""
     part: PartSection = PartSection()

@@ -26,8 +26,7 @@ class ProfiledConfiguration:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the latency section has to say of itself, such as that it is extrapolated."""
-        notes = getattr(self.scenario.models[self.configuration.model].latency, "notes", None)
-        return tuple(notes()) if callable(notes) else ()
+        return self.scenario.models[self.configuration.model].latency.notes()
 
 
 def configurations_of(spec: ProfileSpec) -> list[ProfiledConfiguration]:
@@ -126,6 +125,12 @@ def _latency(profile: ProfileSection, section: ModelSection, configuration: Conf
         return given[configuration.tp]
     if configuration.tp == _own_tp(section):
         return section.latency
+    try:
+        derived = section.latency.at_tp(configuration.tp)
+    except ValidationError as error:
+        raise InputError(f"{configuration}: {_reasons(error)}") from None
+    if derived is not None:
+        return derived
     raise InputError(
         f"profile.latency_by_tp.{configuration.model}.{configuration.tp} is missing; "
         f"models.{configuration.model}.latency is that of tp {_own_tp(section)}. "
@@ -140,5 +145,8 @@ def _at_share(latency: LatencyConfig, configuration: Configuration) -> LatencyCo
     try:
         return parse_latency({"kind": "share", "share": configuration.compute_share, "base": base})
     except ValidationError as error:
-        reasons = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
-        raise InputError(f"{configuration}: {reasons}") from None
+        raise InputError(f"{configuration}: {_reasons(error)}") from None
+
+
+def _reasons(error: ValidationError) -> str:
+    return "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
