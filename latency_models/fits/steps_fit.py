@@ -92,7 +92,13 @@ class StepsFit:
         return asdict(self.model.coefficients)
 
 
-def fit_steps(groups: Sequence[SweepGroup], gpu: GpuSpec, *, start: StepsCoefficients = START) -> StepsFit:
+def fit_steps(
+    groups: Sequence[SweepGroup],
+    gpu: GpuSpec,
+    *,
+    start: StepsCoefficients = START,
+    free: Sequence[str] | None = None,
+) -> StepsFit:
     """Fit one set of coefficients to the steps of all groups.
 
     Parameters
@@ -103,6 +109,8 @@ def fit_steps(groups: Sequence[SweepGroup], gpu: GpuSpec, *, start: StepsCoeffic
         The GPU of all of them.
     start : StepsCoefficients
         Where the search begins.
+    free : sequence of str, optional
+        Coefficients to fit; the others keep their values of ``start``.  Default: all.
 
     Returns
     -------
@@ -117,17 +125,17 @@ def fit_steps(groups: Sequence[SweepGroup], gpu: GpuSpec, *, start: StepsCoeffic
     """
     from scipy.optimize import least_squares
 
-    if sum(len(group.table) for group in groups) < len(fields(StepsCoefficients)):
+    names = [field.name for field in fields(StepsCoefficients)] if free is None else list(free)
+    if sum(len(group.table) for group in groups) < len(names):
         raise InputError(
-            f"there are {sum(len(group.table) for group in groups)} measured steps; allowed: at least "
-            f"{len(fields(StepsCoefficients))}, one per coefficient"
+            f"there are {sum(len(group.table) for group in groups)} measured steps; allowed: at least {len(names)}, "
+            "one per fitted coefficient"
         )
-    names = list(asdict(start))
     measured = np.log(np.concatenate([group.table.duration_s for group in groups]))
     bases = [model_of(group, gpu, start) for group in groups]
 
     def residuals(logs: Floats) -> Floats:
-        difference: Floats = np.log(_predicted_s(groups, bases, _coefficients(names, logs))) - measured
+        difference: Floats = np.log(_predicted_s(groups, bases, _coefficients(start, names, logs))) - measured
         return difference
 
     def with_prior(logs: Floats) -> Floats:
@@ -135,7 +143,8 @@ def fit_steps(groups: Sequence[SweepGroup], gpu: GpuSpec, *, start: StepsCoeffic
 
     lower = np.log([_LOWER.get(name, _SMALLEST) for name in names])
     upper = np.log([_upper(name) for name in names])
-    begin = np.clip(np.log(np.maximum(list(asdict(start).values()), _SMALLEST)), lower + 1e-3, upper - 1e-3)
+    begin = np.log([max(getattr(start, name), _SMALLEST) for name in names])
+    begin = np.clip(begin, lower + 1e-3, upper - 1e-3)
     found = least_squares(
         with_prior,
         begin,
@@ -145,17 +154,17 @@ def fit_steps(groups: Sequence[SweepGroup], gpu: GpuSpec, *, start: StepsCoeffic
         ftol=_TOLERANCE,
         max_nfev=_MAX_EVALUATIONS,
     )
-    coefficients = _coefficients(names, found.x)
+    coefficients = _coefficients(start, names, found.x)
     return StepsFit(
         model=model_of(groups[0], gpu, coefficients), relative_errors=np.expm1(residuals(np.asarray(found.x)))
     )
 
 
-def _coefficients(names: Sequence[str], logs: Floats) -> StepsCoefficients:
+def _coefficients(start: StepsCoefficients, names: Sequence[str], logs: Floats) -> StepsCoefficients:
     # The logarithm of an upper bound may come back an ulp above it.
     values = np.exp(logs)
-    return StepsCoefficients(
-        **{name: min(float(value), _upper(name)) for name, value in zip(names, values, strict=True)}
+    return replace(
+        start, **{name: min(float(value), _upper(name)) for name, value in zip(names, values, strict=True)}
     )
 
 

@@ -29,6 +29,8 @@ from sim.random_streams import seed_sequence
 from sim.results import Floats, Ints, SimulationResult
 from sim.workload import OpenTraffic, Segment, Traffic
 
+_STATISTICS = {"mean": np.nanmean, "median": np.nanmedian, "longest": np.nanmax}
+
 Progress = Callable[[int, int], None]
 """Called with the number of simulations done and of all."""
 
@@ -135,7 +137,7 @@ def _replay_requests(measurement: Measurement, table: RequestTable, until_s: flo
 
 
 def _replay_level(measurement: Measurement, section: ClosedLoopLog, log: RunTable, row: int) -> dict[Metric, float]:
-    """Means, or medians, of one level of concurrency."""
+    """What the table holds of one level of concurrency."""
     assert log.concurrency is not None
     assert log.prompt_tokens is not None
     assert log.output_tokens is not None
@@ -150,11 +152,11 @@ def _replay_level(measurement: Measurement, section: ClosedLoopLog, log: RunTabl
         seed=seed_sequence(measurement.seed, 0, "workload"),
     )
     latencies = RequestLatencies.of(_simulate(measurement, traffic, shared_content=False).requests)
-    average = np.nanmedian if section.statistic == "median" else np.nanmean
+    statistic = _STATISTICS[section.statistic]
     return {
-        "ttft": float(average(latencies.ttft_s)),
-        "tpot": float(average(latencies.tpot_s)),
-        "e2e": float(average(latencies.e2e_s)),
+        "ttft": float(statistic(latencies.ttft_s)),
+        "tpot": float(statistic(latencies.tpot_s)),
+        "e2e": float(statistic(latencies.e2e_s)),
     }
 
 

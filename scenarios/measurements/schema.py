@@ -172,8 +172,9 @@ class ClosedLoopLog(_LogFile):
     """What a row's length is of the range that lengths are drawn from."""
     requests_per_client: Count = 10
     """Requests of the run, by client; all clients send their first at time 0."""
-    statistic: Literal["mean", "median"] = "mean"
-    """What the table holds of each latency."""
+    statistic: Literal["mean", "median", "longest"] = "mean"
+    """What the table holds of each latency.  ``longest`` is that of a batch given at once: until its last request
+    has its first token, or is done."""
     settings: dict[str, str] = {}
     """Keys of this file that a row changes, and the column that has their value: ``{tp: tp_size}``."""
 
@@ -184,6 +185,15 @@ class ClosedLoopLog(_LogFile):
         if not any(name in columns for name in DURATIONS):
             raise ValueError(f"names nothing that was measured; give at least one of {', '.join(DURATIONS)}")
         return columns
+
+    @model_validator(mode="after")
+    def _the_longest_is_of_one_batch(self) -> ClosedLoopLog:
+        if self.statistic == "longest" and self.requests_per_client != 1:
+            raise ValueError(
+                f"statistic longest with requests_per_client {self.requests_per_client}; allowed: 1, a batch given "
+                "at once. Give requests_per_client: 1"
+            )
+        return self
 
 
 class ConversationsLog(_LogFile):
