@@ -4,15 +4,20 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from latency_models.config import BUILT_IN, parse_latency
+from latency_models.contract import check_step_time_model
+from scenarios.cli import main
 from scenarios.runner import RunOptions, run_scenario
 from scenarios.scenario_files import load_scenario
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+def blocks(language, page=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
@@ -34,3 +39,27 @@ def test_python(text, capsys):
 def test_there_are_examples():
     assert len(blocks("yaml")) == 2
     assert len(blocks("python")) == 1
+
+
+@pytest.mark.parametrize(
+    "command", re.findall(r"^routerwise ((?:calibrate|accuracy) \S+[^#\n]*)", README, re.MULTILINE)
+)
+def test_commands_on_the_example_recordings(command, tmp_path, monkeypatch, capsys):
+    arguments = [str(ROOT / word) if word.startswith("docs/") else word for word in command.split()]
+    monkeypatch.chdir(tmp_path)
+    main(arguments)
+    assert "95 %" in capsys.readouterr().out
+
+
+LATENCY_PAGE = (ROOT / "docs" / "latency-models.md").read_text(encoding="utf-8")
+
+
+def test_every_kind_of_latency_is_explained():
+    assert [kind for kind in BUILT_IN if f"kind: {kind}" not in LATENCY_PAGE] == []
+
+
+@pytest.mark.parametrize("text", blocks("yaml", LATENCY_PAGE))
+def test_latency_sections(text):
+    check_step_time_model(
+        parse_latency(yaml.safe_load(text)).build(), batches=(1, 2, 7), mean_contexts=(200, 999), chunks=(16, 999)
+    )
