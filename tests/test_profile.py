@@ -280,7 +280,7 @@ def test_a_latency_that_knows_its_shards_needs_no_other():
                  "memory: {model: llama-3.1-8b, gpu: h100-80gb}}}", "profile.tp=[1, 2]"]  # fmt: skip
     one, two = (entry.scenario.cluster().models[0] for entry in configurations_of(load_profile("md1", overrides)))
     assert (one.step_time.tp, two.step_time.tp) == (1, 2)
-    with pytest.raises(InputError, match="tp 3, .* a divisor of the 32 heads"):
+    with pytest.raises(InputError, match=r"tp 3, .* a divisor of the 32 heads"):
         configurations_of(load_profile("md1", [*overrides, "profile.tp=[3]"]))
 
 

@@ -13,18 +13,15 @@ import yaml
 from analysis.result_files import replacing
 from latency_models.errors import InputError
 from latency_models.fits.fit_quality import LEVEL, RegimeError
-from latency_models.fits.identifiability import in_words
+from latency_models.fits.identifiability import in_words as linear_terms_in_words
 from scenarios.calibration.measured_steps import MeasuredSteps
+from scenarios.calibration.physical_fit import in_words as physical_terms_in_words
 from scenarios.calibration.request_fit import RequestCalibration
 from scenarios.calibration.step_fit import NOISE_STEPS, OverheadFit, StepCalibration
 
 Calibration = StepCalibration | RequestCalibration
 
 _DIGITS = 7
-_STEP_METHOD = (
-    "Huber loss on relative errors, non-negative least squares; intervals: bootstrap over blocks of consecutive steps "
-    "(cells, for a grid); errors: cross-validated over 5 folds of those blocks"
-)
 
 
 def provenance(
@@ -32,7 +29,7 @@ def provenance(
 ) -> dict[str, Any]:
     """Where a model comes from: files with their hashes, rows, versions."""
     values: dict[str, Any] = {
-        "method": calibration.method if isinstance(calibration, RequestCalibration) else _STEP_METHOD,
+        "method": calibration.method,
         "from": kind,
         "files": [{"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in paths],
     }
@@ -48,7 +45,7 @@ def provenance(
 
 def model_values(calibration: Calibration, origin: Mapping[str, Any], *, noise: bool) -> dict[str, Any]:
     """Content of the model file; keys as in :mod:`latency_models.fits.model_files`."""
-    values: dict[str, Any] = {"latency": {"kind": "linear", **_rounded(calibration.coefficients)}}
+    values: dict[str, Any] = {"latency": _rounded(calibration.latency)}
     if isinstance(calibration, StepCalibration):
         if calibration.overhead is not None:
             values["engine_overhead"] = _overhead(calibration.overhead)
@@ -88,10 +85,12 @@ def write_model(path: Path, values: Mapping[str, Any]) -> None:
 
 def coefficient_rows(calibration: Calibration) -> list[tuple[str, str, str, str]]:
     """Name, value, interval and meaning of each coefficient, as text."""
+    in_words = physical_terms_in_words if calibration.latency["kind"] == "steps" else linear_terms_in_words
     rows = []
     for name, value in calibration.coefficients.items():
         ends = calibration.intervals.get(name)
-        interval = "not in the data" if ends is None else f"{_text(ends[0])} to {_text(ends[1])}"
+        unknown = calibration.remarks.get(name, "not in the data")
+        interval = unknown if ends is None else f"{_text(ends[0])} to {_text(ends[1])}"
         rows.append((name, _text(value), interval, in_words(name)))
     return rows
 
@@ -146,8 +145,12 @@ def _overhead(found: OverheadFit) -> dict[str, Any]:
     }
 
 
-def _rounded(values: Mapping[str, float]) -> dict[str, float]:
-    return {name: _number(value) for name, value in values.items()}
+def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with every number rounded that is not a count."""
+    return {
+        name: _rounded(value) if isinstance(value, Mapping) else _number(value) if isinstance(value, float) else value
+        for name, value in values.items()
+    }
 
 
 def _number(value: float) -> float:
