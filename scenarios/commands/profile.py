@@ -10,12 +10,13 @@ from pathlib import Path
 
 import click
 
+from analysis.pictures import check_picture_path
 from analysis.result_files import replacing
 from latency_models.curves.load_latency import LoadLatencyCurve
 from latency_models.curves.load_latency_files import curves_to_csv, curves_to_json
 from latency_models.errors import InputError
 from scenarios.profiles.cache import default_cache_dir
-from scenarios.profiles.plot import check_plot_path, plot_curves
+from scenarios.profiles.plot import plot_curves
 from scenarios.profiles.runner import ProfileOptions, Progress, run_profile
 from scenarios.profiles.schema import load_profile
 
@@ -67,7 +68,7 @@ def profile(
         if file.exists() and not overwrite:
             raise InputError(f"--out {file} exists already; choose another place, or give --overwrite to replace it")
     if plot is not None:
-        check_plot_path(plot)
+        check_picture_path("--plot", plot)
     options = ProfileOptions(
         jobs=jobs or os.cpu_count() or 1, cache_dir=None if no_cache else cache or default_cache_dir()
     )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.pictures import logarithmic, picture
+from latency_models.fits.steps_fit import HeldOut
 from scenarios.measurements.comparison import judged_rows
 from scenarios.measurements.evaluation import Evaluation
 from scenarios.measurements.held_out_steps import StepsEvaluation
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 Panel = Callable[["Axes"], None]
 
 _MEASURED, _PREDICTED = "tab:blue", "tab:orange"
+_UNITS: dict[Metric, tuple[str, float]] = {"ttft": ("ms", 1e3), "tpot": ("ms", 1e3), "e2e": ("s", 1.0)}
 
 
 def plot_evaluation(evaluation: Evaluation | StepsEvaluation, path: Path) -> None:
@@ -35,28 +38,16 @@ def plot_evaluation(evaluation: Evaluation | StepsEvaluation, path: Path) -> Non
     OSError
         If the file cannot be written.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    import seaborn as sns
-
-    sns.set_theme(style="whitegrid")
     panels = _step_panels(evaluation) if isinstance(evaluation, StepsEvaluation) else _panels(evaluation)
     columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(6.0 * columns, 3.8 * rows), squeeze=False)
-    try:
-        for axis, panel in zip(axes.flat, panels, strict=False):
+    with picture(path, -(-len(panels) // columns), columns, size=(6.0, 3.8)) as (figure, rows):
+        axes = [axis for row in rows for axis in row]
+        for axis, panel in zip(axes, panels, strict=False):
             panel(axis)
-        for axis in list(axes.flat)[len(panels) :]:
+        for axis in axes[len(panels) :]:
             axis.set_visible(False)
         measurement = evaluation.measurement
         figure.suptitle(f"{measurement.name}: {measurement.model} on {measurement.gpu}, {measurement.engine_version}")
-        figure.tight_layout()
-        figure.savefig(path, dpi=110)
-    finally:
-        plt.close(figure)
 
 
 def _panels(evaluation: Evaluation) -> list[Panel]:
@@ -81,14 +72,20 @@ def _panels(evaluation: Evaluation) -> list[Panel]:
 def _step_panels(evaluation: StepsEvaluation) -> list[Panel]:
     def panel(name: str, *, decode: bool) -> Panel:
         def draw(axis: Axes) -> None:
-            for held_out in evaluation.held_out:
-                table = held_out.group.table
-                chosen = (table.prefill_seqs == 0) == decode
-                label = f"{held_out.group.model} tp {held_out.group.tp}, {held_out.group.compute_share:.0%}"
-                axis.plot(table.tokens[chosen], 100.0 * held_out.relative_errors[chosen], ".", label=label, alpha=0.5)
+            groups = {(entry.group.model, entry.group.tp) for entry in evaluation.held_out}
+            for colour, (model, tp) in enumerate(sorted(groups)):
+                parts = [entry for entry in evaluation.held_out if (entry.group.model, entry.group.tp) == (model, tp)]
+                tokens, errors = (np.concatenate(columns) for columns in zip(*map(chosen, parts), strict=True))
+                axis.plot(tokens, 100.0 * errors, ".", color=f"C{colour}", label=f"{model} tp {tp}", alpha=0.4)
             axis.axhline(0.0, color="black", linewidth=0.8)
-            axis.set(xscale="log", xlabel=f"tokens of a {name} step", ylabel="error (%)")
-            axis.legend(fontsize="xx-small")
+            logarithmic(axis, x=True)
+            axis.set(xlabel=f"tokens of a {name} step", ylabel="predicted - measured (% of measured)")
+            axis.legend(fontsize="small")
+
+        def chosen(entry: HeldOut) -> tuple[Floats, Floats]:
+            table = entry.group.table
+            rows = (table.prefill_seqs == 0) == decode
+            return table.tokens[rows], entry.relative_errors[rows]
 
         return draw
 
@@ -97,16 +94,18 @@ def _step_panels(evaluation: StepsEvaluation) -> list[Panel]:
 
 def _distribution_panel(evaluation: Evaluation, metric: Metric) -> Panel:
     judged = judged_rows(evaluation.measurement, evaluation.log)
+    unit, scale = _UNITS[metric]
 
     def draw(axis: Axes) -> None:
         for name, columns, colour in (
             ("measured", evaluation.log.measured, _MEASURED),
             ("predicted", evaluation.replayed.predicted, _PREDICTED),
         ):
-            known = columns[metric][judged]
+            known = columns[metric][judged] * scale
             known = np.sort(known[~np.isnan(known)])
             axis.step(known, np.arange(1, len(known) + 1) / len(known), where="post", label=name, color=colour)
-        axis.set(xscale="log", xlabel=f"{metric.upper()} (s)", ylabel="share of requests")
+        logarithmic(axis, x=True)
+        axis.set(xlabel=f"{metric.upper()} ({unit})", ylabel="share of requests")
         axis.legend()
 
     return draw
@@ -122,7 +121,8 @@ def _residual_panel(evaluation: Evaluation, log: RequestTable) -> Panel:
                 measured, predicted = log.measured[metric][judged], evaluation.replayed.predicted[metric][judged]
                 usable = measured > 0.0
                 error = predicted[usable] / measured[usable] - 1.0
-                axis.plot(load[judged][usable], 100.0 * error, ".", markersize=4, alpha=0.5, color=colour, label=metric)
+                label = metric.upper()
+                axis.plot(load[judged][usable], 100.0 * error, ".", markersize=4, alpha=0.5, color=colour, label=label)
         axis.axhline(0.0, color="black", linewidth=0.8)
         axis.set(xlabel="requests in the system at arrival, as measured", ylabel="error of a request (%)")
         axis.legend()
@@ -132,18 +132,21 @@ def _residual_panel(evaluation: Evaluation, log: RequestTable) -> Panel:
 
 def _runs_panel(evaluation: Evaluation, log: RunTable, metric: Metric) -> Panel:
     section = evaluation.measurement.log
+    unit, scale = _UNITS[metric]
 
     def draw(axis: Axes) -> None:
-        measured, predicted = log.measured[metric], evaluation.replayed.predicted[metric]
+        measured, predicted = log.measured[metric] * scale, evaluation.replayed.predicted[metric] * scale
         if isinstance(section, ClosedLoopLog) and log.concurrency is not None:
             place: Floats | Ints = log.concurrency
-            axis.set(xscale="log", xlabel="requests kept in flight")
+            axis.set(xlabel="requests kept in flight")
         else:
             place = np.arange(len(log))
             axis.set(xlabel="run")
-        axis.plot(place, measured, "o", color=_MEASURED, label="measured", markersize=5)
+        axis.plot(place, measured, "o", color=_MEASURED, label="measured", markersize=6, fillstyle="none")
         axis.plot(place, predicted, "x", color=_PREDICTED, label="predicted", markersize=5)
-        axis.set(yscale="log", ylabel=f"{metric.upper()} (s)")
+        axis.set(ylabel=f"{metric.upper()} ({unit})")
+        levels = np.unique(place).tolist() if log.concurrency is not None else []
+        logarithmic(axis, x=bool(levels), y=True, x_ticks=levels)
         axis.legend()
 
     return draw

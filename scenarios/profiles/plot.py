@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.pictures import logarithmic, picture
 from latency_models.curves.load_latency import LoadLatencyCurve
-from latency_models.errors import InputError, invalid
 
-_FORMATS = (".pdf", ".png", ".svg")
-_ROWS = (("ttft", "TTFT, s"), ("tpot", "TPOT, s"), ("e2e", "E2E, s"))
-
-
-def check_plot_path(path: Path) -> None:
-    """Raise :class:`InputError` if no picture can be written there."""
-    if path.suffix not in _FORMATS:
-        raise invalid("--plot", str(path), f"a file name that ends in {', '.join(_FORMATS)}")
-    if not path.parent.is_dir():
-        raise InputError(f"--plot {path}: the folder {path.parent} does not exist; create it first")
+_ROWS = (("ttft", "TTFT (s)"), ("tpot", "TPOT (s)"), ("e2e", "E2E (s)"))
 
 
 def plot_curves(curves: Sequence[LoadLatencyCurve], path: Path) -> None:
@@ -27,31 +19,30 @@ def plot_curves(curves: Sequence[LoadLatencyCurve], path: Path) -> None:
     Lines are means, with their confidence intervals; dashed lines the highest percentile that all curves have.  A
     shaded column is the interval of the stability limit.  The vertical axis is logarithmic.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
     import seaborn as sns
 
     models = list(dict.fromkeys(curve.configuration.model for curve in curves))
     rows = [row for row in _ROWS if any(f"{row[0]}_mean_s" in curve.statistics for curve in curves)]
-    with sns.axes_style("whitegrid"):
-        figure, axes = plt.subplots(
-            len(rows), len(models), figsize=(6.0 * len(models), 2.8 * len(rows)), sharex="col", squeeze=False
-        )
-    for column, model in enumerate(models):
-        own = [curve for curve in curves if curve.configuration.model == model]
-        colours = sns.color_palette(n_colors=len(own))
-        for row, (metric, label) in enumerate(rows):
-            for curve, colour in zip(own, colours, strict=True):
-                _draw(axes[row][column], curve, metric, colour)
-            axes[row][column].set(yscale="log", ylabel=label)
-        axes[0][column].set_title(model)
-        axes[0][column].legend(fontsize="small", frameon=False)
-        axes[-1][column].set_xlabel("offered load, requests/s")
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    with picture(path, len(rows), len(models), size=(6.0, 2.8), share_x="col") as (_, axes):
+        for column, model in enumerate(models):
+            own = [curve for curve in curves if curve.configuration.model == model]
+            colours = sns.color_palette(n_colors=len(own))
+            for row, (metric, label) in enumerate(rows):
+                for curve, colour in zip(own, colours, strict=True):
+                    _draw(axes[row][column], curve, metric, colour)
+                logarithmic(axes[row][column], y=True)
+                axes[row][column].set(ylabel=label)
+            axes[0][column].set_title(
+                f"{model}\nmean with its interval; dashed: {_tail(own)}; shaded: stability limit", size="medium"
+            )
+            axes[0][column].legend(fontsize="small", frameon=False)
+            axes[-1][column].set_xlabel("offered load (requests/s)")
+
+
+def _tail(curves: Sequence[LoadLatencyCurve]) -> str:
+    """Name of the highest percentile of the curves."""
+    tails = [name for curve in curves for name in curve.statistics if re.fullmatch(r"ttft_p\d+.*_s", name)]
+    return tails[-1].removeprefix("ttft_").removesuffix("_s").upper() if tails else "none"
 
 
 def _draw(axes: Any, curve: LoadLatencyCurve, metric: str, colour: Any) -> None:
