@@ -29,7 +29,6 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "kind": "layers",
         "path": "data/llmservingsim_vllm/profile_RTXPRO6000_Llama-3.1-8B_tp1",
         "layers": 32,
-        "unequal_contexts": {"cv": 0.5},
     },
     "operators": {
         "kind": "operators",

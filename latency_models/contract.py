@@ -51,7 +51,9 @@ def check_step_time_model(
         _check_step(model, (chunk, 1, chunk, chunk * chunk / 2.0, 0, 0, 1))
     for seqs in batches:
         for mean in mean_contexts:
-            _check_run(model, seqs, seqs * mean, longest_run)
+            _check_run(model, (seqs, seqs * mean), longest_run)
+            if getattr(model, "uses_longest_context", False):
+                _check_run(model, (seqs, seqs * mean, min(seqs, 3) * mean), longest_run)
             for chunk in chunks:
                 _check_step(model, (seqs + chunk, 1, chunk, chunk * chunk / 2.0, seqs, seqs * mean, seqs + 1))
 
@@ -64,13 +66,15 @@ def _check_step(model: StepTimeModel, step: tuple[int, int, int, float, int, int
         raise ContractError(f"step_s{step} is not the same twice; allowed: a pure function of the step")
 
 
-def _check_run(model: StepTimeModel, seqs: int, context: int, longest_run: int) -> None:
-    call = f"decode_run({seqs}, {context})"
-    first_s, growth_s, steps = law = model.decode_run(seqs, context)
-    if model.decode_run(seqs, context) != law:
+def _check_run(model: StepTimeModel, batch: tuple[int, ...], longest_run: int) -> None:
+    """Check the law of a batch: sequences, the sum of their contexts, and perhaps the longest of them."""
+    call = f"decode_run{batch}"
+    first_s, growth_s, steps = law = model.decode_run(*batch)
+    if model.decode_run(*batch) != law:
         raise ContractError(f"{call} is not the same twice; allowed: a pure function of the batch")
     if not isinstance(steps, int) or steps < 1:
         raise ContractError(f"{call} holds for {steps!r} steps; allowed: an integer >= 1")
+    seqs, context, *longest = batch
     reach = min(steps, longest_run)
     for step in sorted({0, 1, reach // 2, reach - 1}):
         if step >= reach:
@@ -78,7 +82,7 @@ def _check_run(model: StepTimeModel, seqs: int, context: int, longest_run: int) 
         by_law_s = first_s + growth_s * step
         if not (math.isfinite(by_law_s) and by_law_s > 0.0):
             raise ContractError(f"{call} gives {by_law_s!r} s for step {step}; allowed: a finite time > 0")
-        alone_s = model.decode_run(seqs, context + step * seqs)[0]
+        alone_s = model.decode_run(seqs, context + step * seqs, *(entry + step for entry in longest))[0]
         if abs(alone_s - by_law_s) > _SAME * by_law_s:
             raise ContractError(
                 f"{call} gives {by_law_s!r} s for step {step}, but that step alone takes {alone_s!r} s; "

@@ -25,6 +25,7 @@ class StepTimeModel(Protocol):
         decode_seqs: int,
         decode_context: int,
         sampled: int,
+        longest: int = 0,
     ) -> float:
         """Duration of one step that contains at least one prefill chunk.
 
@@ -44,10 +45,13 @@ class StepTimeModel(Protocol):
             Sum over those of the context including that token.
         sampled : int
             Sequences that emit a token (all decodes, and the prefills that end in this step).
+        longest : int
+            Longest context of a decoding sequence, including that token; 0 if not known, when contexts count as equal.
+            It is known if the model has an attribute ``uses_longest_context`` that is true.
         """
         ...
 
-    def decode_run(self, seqs: int, context: int) -> tuple[float, float, int]:
+    def decode_run(self, seqs: int, context: int, longest: int = 0) -> tuple[float, float, int]:
         """Law of a run of decode-only steps of an unchanged batch.
 
         Parameters
@@ -56,6 +60,8 @@ class StepTimeModel(Protocol):
             Decoding sequences, each computing one token per step.
         context : int
             Sum of their contexts in the first step, each including the token of that step.
+        longest : int
+            Longest of these, which grows by 1 a step; 0 as for :meth:`step_s`.
 
         Returns
         -------

@@ -62,7 +62,7 @@ def read_engine_settings(path: Path) -> EngineConfig:
     for key in ("engine", "step_time"):
         if not isinstance(values.get(key), dict):
             raise invalid(f"{path}: {key}", values.get(key), "a JSON object")
-    coefficients: dict[str, float] = {}
+    coefficients: dict[str, Any] = {}
     for key, value in values["step_time"].items():
         if key not in _STEP_TIME_KEYS:
             raise unknown_name(f"step_time key in {path}", key, _STEP_TIME_KEYS)

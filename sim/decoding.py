@@ -27,11 +27,24 @@ class DecodingBatch:
         Tokens of a KV block.
     track_identity : bool
         Keep, per phase, the sequences themselves in running order (needed when blocks have identities).
+    track_longest : bool
+        Keep the longest context at hand (needed when the step-time model asks for it).
     """
 
-    __slots__ = ("_due", "block_size", "context", "crossings", "last_order", "members", "size", "steps", "version")
+    __slots__ = (
+        "_due",
+        "_longest",
+        "block_size",
+        "context",
+        "crossings",
+        "last_order",
+        "members",
+        "size",
+        "steps",
+        "version",
+    )
 
-    def __init__(self, block_size: int, track_identity: bool) -> None:
+    def __init__(self, block_size: int, track_identity: bool, *, track_longest: bool = False) -> None:
         self.block_size = block_size
         self.size = 0
         """Sequences."""
@@ -47,6 +60,7 @@ class DecodingBatch:
         self.version = 0
         """Changes whenever a sequence joins or leaves."""
         self._due: list[tuple[int, int, Request]] = []
+        self._longest: list[tuple[int, int, Request]] | None = [] if track_longest else None
 
     def join(self, request: Request, computed: int, remaining: int) -> None:
         """Take in a sequence with ``computed`` tokens that needs ``remaining`` more steps (at least 1)."""
@@ -64,6 +78,8 @@ class DecodingBatch:
         if self.members is not None:
             insort(self.members[phase], request, key=_by_order)
         heappush(self._due, (finish_at, request.order, request))
+        if self._longest is not None:
+            heappush(self._longest, (-base, request.order, request))
 
     def leave(self, request: Request) -> None:
         """Let a sequence go and write its state back into its own fields."""
@@ -77,6 +93,16 @@ class DecodingBatch:
         self.crossings[phase] -= 1
         if self.members is not None:
             self.members[phase].remove(request)
+
+    def longest(self) -> int:
+        """Computed tokens of the longest sequence; 0 if that is not tracked or there is none."""
+        longest = self._longest
+        while longest:
+            base, order, request = longest[0]
+            if request.decoding and request.base == -base and request.order == order:
+                return self.steps - base
+            heappop(longest)
+        return 0
 
     def next_due(self) -> int:
         """Counter value at which the next sequence is done; only for a batch that is not empty."""

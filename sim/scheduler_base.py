@@ -54,7 +54,7 @@ class Scheduler(ABC):
             else BlockCounter(settings.usable_blocks, settings.block_size, caching)
         )
         self._watermark_blocks = settings.watermark_blocks
-        self.batch = DecodingBatch(settings.block_size, identities)
+        self.batch = DecodingBatch(settings.block_size, identities, track_longest=timer.uses_longest_context)
         self.waiting = waiting_queue(settings.scheduling_policy)
         self.running: dict[Request, None] = {}
         self._by_priority = by_priority
@@ -165,13 +165,18 @@ class Scheduler(ABC):
             self.admitted = []
 
     def _decide(
-        self, chunks: list[Chunk], decode_size: int, decode_context: int, gap_closers: list[Request] | None
+        self,
+        chunks: list[Chunk],
+        decode_size: int,
+        decode_context: int,
+        longest: int,
+        gap_closers: list[Request] | None,
     ) -> Step | None:
         """Make the step of what was decided: the last one extended by one if nothing changed."""
         batch = self.batch
         step = self._last_step
         if chunks:
-            step = self._mixed_step(decode_size, decode_context, chunks)
+            step = self._mixed_step(decode_size, decode_context, longest, chunks)
             step.gap_closers = gap_closers
         elif not decode_size:
             return None
@@ -185,7 +190,7 @@ class Scheduler(ABC):
             step.scheduled += 1
             return step
         else:
-            step = self._decode_step(decode_size, decode_context)
+            step = self._decode_step(decode_size, decode_context, longest)
             step.version = batch.version
             step.gap_closers = gap_closers
             if gap_closers or self._skipped:
@@ -277,9 +282,9 @@ class Scheduler(ABC):
         self.pool.release(request, registered_tokens, returns)
         del self.running[request]
 
-    def _decode_step(self, size: int, context: int) -> Step:
+    def _decode_step(self, size: int, context: int, longest: int) -> Step:
         number = self._next_number()
-        first_s, growth_s, limit = self._timer.decode_law(number, size, context)
+        first_s, growth_s, limit = self._timer.decode_law(number, size, context, longest)
         return Step(number, size, context, first_s, growth_s, limit)
 
     def _next_number(self) -> int:
@@ -287,7 +292,7 @@ class Scheduler(ABC):
         last = self._last_step
         return 0 if last is None else last.number + last.scheduled
 
-    def _mixed_step(self, decode_size: int, decode_context: int, chunks: list[Chunk]) -> Step:
+    def _mixed_step(self, decode_size: int, decode_context: int, longest: int, chunks: list[Chunk]) -> Step:
         new_tokens = prefill_context = ending = 0
         work = 0.0
         for _, tokens, before, emits in chunks:
@@ -306,6 +311,7 @@ class Scheduler(ABC):
             decode_size,
             decode_context,
             decode_size + ending,
+            longest,
         )
         step = Step(number, decode_size, decode_context, duration_s, 0.0, 1)
         step.prefills = chunks

@@ -31,7 +31,7 @@ class SchedulerV0(Scheduler):
         chunks = self._admit(now_s)
         if chunks:
             self.settled = False
-            return self._decide(chunks, 0, 0, None)
+            return self._decide(chunks, 0, 0, 0, None)
         batch = self.batch
         if batch.size and self.pool.free > batch.crossings[batch.steps % self._block_size]:
             self.pool.draw(batch, 1)
@@ -41,7 +41,7 @@ class SchedulerV0(Scheduler):
         gap_closers = [request for request in self._stalled if request.decoding]
         self._stalled = []
         self.settled = not self.preempted
-        return self._decide(chunks, batch.size, batch.context, gap_closers or None)
+        return self._decide(chunks, batch.size, batch.context, batch.longest(), gap_closers or None)
 
     def _admit(self, now_s: float) -> list[Chunk]:
         """Admit whole prompts in order until one does not fit; everybody who decodes waits meanwhile."""

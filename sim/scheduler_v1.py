@@ -48,18 +48,21 @@ class SchedulerV1(Scheduler):
                 self._reentered = set()
             decode_size = batch.size
             decode_context = batch.context
+            longest = batch.longest()
             budget -= decode_size
             for chunk in chunks:
                 budget -= chunk[1]
                 self._grow(chunk)
         else:
-            budget, decode_size, decode_context, gap_closers = self._schedule_one_by_one(budget, threshold, chunks)
+            budget, decode_size, decode_context, longest, gap_closers = self._schedule_one_by_one(
+                budget, threshold, chunks
+            )
         if chunks:
             self._finish_prefills(chunks)
         if len(self.waiting) and not self.preempted:
             self._admit(budget, threshold, now_s, chunks)
         self.settled = not chunks and not self.preempted and not self._skipped and not self._head_may_unblock()
-        return self._decide(chunks, decode_size, decode_context, gap_closers)
+        return self._decide(chunks, decode_size, decode_context, longest, gap_closers)
 
     # ------------------------------------------------------------------ running requests
 
@@ -101,10 +104,11 @@ class SchedulerV1(Scheduler):
 
     def _schedule_one_by_one(
         self, budget: int, threshold: int, chunks: list[Chunk]
-    ) -> tuple[int, int, int, list[Request] | None]:
+    ) -> tuple[int, int, int, int, list[Request] | None]:
         """Go through the running list in order, preempting when blocks run out.
 
-        Returns the budget left, the decodes scheduled and their context, and those of them that had been skipped.
+        Returns the budget left, the decodes scheduled, the sum and the longest of their contexts, and which of them had
+        been skipped.
         """
         batch = self.batch
         pool = self.pool
@@ -157,7 +161,7 @@ class SchedulerV1(Scheduler):
 
     def _close_scan(
         self, running: list[Request], scheduled: dict[Request, int], chunks: list[Chunk]
-    ) -> tuple[int, int, list[Request] | None]:
+    ) -> tuple[int, int, int, list[Request] | None]:
         """Turn what the scan decided into chunks and one step of the batch, leaving out those it did not reach."""
         batch = self.batch
         passed_over: list[tuple[Request, int]] = []
@@ -178,14 +182,14 @@ class SchedulerV1(Scheduler):
             elif request.gap_after is not None:
                 gap_closers.append(request)
         batch.advance(1)
-        size, context = batch.size, batch.context
+        size, context, longest = batch.size, batch.context, batch.longest()
         self._reentered = {request for request in self._skipped if request in scheduled}
         self._skipped = {request for request, _ in passed_over}
         for request, remaining in passed_over:
             batch.join(request, request.computed, remaining)
         for request, *_ in chunks:
             self.pool.register(request, request.computed)
-        return size, context, gap_closers or None
+        return size, context, longest, gap_closers or None
 
     def _grow(self, chunk: Chunk) -> None:
         """Give a running prefill the blocks of its next chunk."""

@@ -70,10 +70,14 @@ class StepTimer:
         self._overhead = overhead or EngineOverhead()
         self._asynchronous = asynchronous
         self._noise = noise
+        self.uses_longest_context: bool = getattr(model, "uses_longest_context", False)
 
-    def decode_law(self, number: int, seqs: int, context: int) -> tuple[float, float, int]:
+    def decode_law(self, number: int, seqs: int, context: int, longest: int) -> tuple[float, float, int]:
         """First duration, growth per step and length of a run of decode steps that begins with step ``number``."""
-        first_s, growth_s, limit = self._model.decode_run(seqs, context)
+        if self.uses_longest_context:
+            first_s, growth_s, limit = self._model.decode_run(seqs, context, longest)
+        else:
+            first_s, growth_s, limit = self._model.decode_run(seqs, context)
         if self._noise is not None:
             factor, holds = self._noise.factor(number)
             first_s *= factor
@@ -102,11 +106,11 @@ class StepTimer:
         decode_seqs: int,
         decode_context: int,
         sampled: int,
+        longest: int,
     ) -> float:
         """Duration of step ``number``, which has prefill in it; see :meth:`StepTimeModel.step_s` for its contents."""
-        duration_s = self._model.step_s(
-            tokens, prefill_seqs, prefill_context, prefill_work, decode_seqs, decode_context, sampled
-        )
+        batch = (tokens, prefill_seqs, prefill_context, prefill_work, decode_seqs, decode_context, sampled)
+        duration_s = self._model.step_s(*batch, longest) if self.uses_longest_context else self._model.step_s(*batch)
         if self._noise is not None:
             duration_s *= self._noise.factor(number)[0]
         overhead_s = self._overhead.of(prefill_seqs + decode_seqs)

@@ -26,6 +26,7 @@ EXACT = LinearStepTime(base_s=TICK_S)
 GROWING = LinearStepTime(
     base_s=0.006, per_token_s=2.2e-5, per_sequence_s=2e-5, per_context_token_s=3e-6, per_prefill_pair_s=1e-7
 )
+LONGEST = LinearStepTime(base_s=0.006, per_context_token_s=3e-6, per_longest_token_s=7e-6, unsplit_seqs=2)
 PIECEWISE = PiecewiseStepTime(
     decode=(
         DecodeRow(batch=1, context_tokens=(1, 30, 50, 90), step_s=(0.006, 0.007, 0.009, 0.010)),
@@ -244,7 +245,7 @@ def model_specs(draw: st.DrawFn, name: str) -> ModelSpec:
     stage = st.sampled_from([StageSpec(), StageSpec(), StageSpec(per_request_s=0.004, per_token_s=1e-4, workers=2)])
     return ModelSpec(
         name=name,
-        step_time=draw(st.sampled_from([EXACT, GROWING, GROWING, PIECEWISE])),
+        step_time=draw(st.sampled_from([EXACT, GROWING, GROWING, PIECEWISE, LONGEST])),
         replicas=tuple(
             ReplicaSpec(
                 gpus=(number,),

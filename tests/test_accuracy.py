@@ -6,7 +6,7 @@ import yaml
 
 from scenarios.cli import main
 from scenarios.measurements.evaluation import OpenMeasurement, open_measurement
-from scenarios.measurements.measurement_files import shipped_names
+from scenarios.measurements.measurement_files import WITH_PACKAGE_TABLES, find_measurement, shipped_names, usable_names
 from scenarios.measurements.report import markdown
 
 MEASUREMENT = {
@@ -150,8 +150,22 @@ def test_a_missing_data_folder_is_named(capsys, monkeypatch):
 # ---------------------------------------------------------------------- the measurements that come with the package
 
 
+def test_files_whose_tables_are_not_installed_are_not_in_all(monkeypatch):
+    def without_tables(name):
+        return None if name == "aiconfigurator_core" else object()
+
+    monkeypatch.setattr("importlib.util.find_spec", without_tables)
+    left_out = set(shipped_names()) - set(usable_names())
+    assert left_out == {path.stem for path in WITH_PACKAGE_TABLES.glob("*.yaml")}
+    assert left_out
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    assert usable_names() == shipped_names()
+
+
 @pytest.mark.parametrize("name", shipped_names())
 def test_shipped_measurements_are_predicted_as_well_as_ever(data_root, name):
+    if find_measurement(name).parent == WITH_PACKAGE_TABLES:
+        pytest.importorskip("aiconfigurator_core", reason="its operator tables are needed: install [aiconfigurator]")
     opened = open_measurement(name)
     assert opened.measurement.expect, "say what it reaches"
     evaluation = opened.evaluate()

@@ -64,7 +64,13 @@ def failing(tmp_path, name, text, *options):
         ("steps.csv", STEPS + decode_steps(duration=lambda _: 12.5), "say so: --unit ms"),
         ("steps.csv", STEPS + decode_steps(duration=lambda _: 9500), "say so: --unit us"),
         ("steps.csv", STEPS + decode_steps(duration=lambda _: 1e-7), "allowed: 20 us to 2 s"),
+        ("steps.csv", "", "is empty"),
+        ("steps.csv", "\0\1\2", "is a binary file"),
+        ("steps.csv", (STEPS + decode_steps()).replace(",", ";"), "separated by commas"),
+        ("steps.csv", STEPS + "5,0,0,9,100,0.01\n", "n_prefill_tokens + n_decode, which is 9"),
         ("bench.json", "{", "cannot read"),
+        ("bench.json", bench(start_times=None), "vLLM 0.15"),
+        ("bench.json", bench(itls=[None, [0.02, 0.02]]), "request 0, itls is None"),
         ("bench.json", "{}", "Run it with --save-result --save-detailed"),
         ("bench.json", bench(itls=[[0.02, 0.02]]), "one entry for each request"),
         ("bench.json", bench(errors=["refused", "refused"]), "no finished request"),
@@ -103,7 +109,7 @@ def test_bad_sources_are_refused(tmp_path, name, text, message):
         ("bench.json", bench(), ["--set", "engine.max_seqs=8"], "did you mean 'max_num_seqs'"),
         ("bench.json", bench(), ["--set", "engine.max_num_batched_tokens=0"], "an integer >= 1"),
         ("requests.csv", REQUESTS + request_rows(), ["--noise"], "only where steps are measured"),
-        ("requests.csv", REQUESTS + request_rows(), ["--plot", "a.png"], "only where steps are measured"),
+        ("requests.csv", REQUESTS + request_rows(), ["--plot", "a.txt"], "ends in .png, .svg, .pdf"),
         ("requests.csv", REQUESTS + request_rows(), ["--column", "ttft=none"], "a column of"),
         ("requests.csv", REQUESTS + request_rows(), ["--column", "first=ttft_s"], "a name of arrival"),
         ("requests.csv", REQUESTS + request_rows(), ["--column", "ttft"], "not of the form NAME=VALUE"),
@@ -111,6 +117,14 @@ def test_bad_sources_are_refused(tmp_path, name, text, message):
 )
 def test_options_without_effect_or_sense_are_refused(tmp_path, name, text, options, message):
     assert message in failing(tmp_path, name, text, *options)
+
+
+def test_a_source_is_not_overwritten(tmp_path):
+    source = tmp_path / "s.csv"
+    source.write_text(STEPS + decode_steps())
+    result = CliRunner().invoke(cli, ["calibrate", str(source), "--out", str(source)])
+    assert "another file; this one is a source" in str(result.exception)
+    assert source.read_text() == STEPS + decode_steps()
 
 
 def test_two_kinds_of_sources_or_a_missing_folder_are_refused(tmp_path):

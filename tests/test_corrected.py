@@ -37,6 +37,22 @@ def test_only_the_prefill_s_part_of_a_mixed_step_takes_the_prefill_factor():
     assert model.step_s(*alone) == pytest.approx(3.0 * BASE.step_s(*alone) + 0.001)
 
 
+def test_launching_kernels_hides_short_prefill_and_is_hidden_by_long_prefill():
+    model = CorrectedStepTime(base=BASE, factor=2.0, per_step_s=0.003, per_prefill_step_s=0.001, prefill_floor_s=0.05)
+    assert BASE.step_s(*MIXED) < 0.025
+    assert model.step_s(*MIXED) == pytest.approx(0.05 + 0.003 + 0.001)
+    one_token_more = (133, 2, 129, 4225.0, 4, 400, 5)
+    assert model.step_s(*one_token_more) == model.step_s(*MIXED)
+    long = (2048, 1, 2048, 2_097_152.0, 0, 0, 1)
+    assert model.step_s(*long) == pytest.approx(2.0 * BASE.step_s(*long) + 0.003 + 0.001)
+
+
+def test_the_floor_of_prefill_leaves_decode_alone():
+    model = CorrectedStepTime(base=BASE, prefill_factor=1.2, prefill_floor_s=0.05)
+    assert model.decode_run(4, 400) == BASE.decode_run(4, 400)
+    check_step_time_model(model)
+
+
 def test_breakpoints_of_the_base_stay():
     table = PiecewiseStepTime(
         decode=(
@@ -60,6 +76,8 @@ def test_breakpoints_of_the_base_stay():
         ("per_step_s", -1e-3),
         ("per_sequence_s", math.inf),
         ("per_prefill_step_s", math.nan),
+        ("prefill_floor_s", -0.05),
+        ("prefill_floor_s", math.inf),
     ],
 )
 def test_bad_parameters_are_named(name, value):
@@ -71,10 +89,12 @@ def test_the_section_nests():
     section = {
         "kind": "corrected",
         "factor": 2,
+        "prefill_floor_s": 0.5,
         "base": {"kind": "corrected", "per_step_s": 0.001, "base": {"kind": "linear", "base_s": 0.01}},
     }
     model = build_step_time(parse_latency(section))
     assert model.decode_run(1, 100)[0] == pytest.approx(2 * 0.011)
+    assert model.step_s(8, 1, 8, 32.0, 0, 0, 1) == 0.5
 
 
 @pytest.mark.parametrize(

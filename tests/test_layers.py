@@ -11,7 +11,6 @@ from latency_models.contract import check_step_time_model
 from latency_models.errors import InputError
 from latency_models.tables.layer_profile import LayerProfile
 from latency_models.tables.layers import AllReduce, ExpertLayer, LayersStepTime
-from latency_models.tables.unequal_contexts import UnequalContexts, context_variation
 from latency_models.yaml_files import anchor_paths
 from sim.cluster import simulate
 from sim.cluster_spec import ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec
@@ -148,7 +147,7 @@ def test_a_decode_run_ends_on_the_next_measured_context():
     [
         {},
         {"pad_tokens_to": (1, 4, 16, 64)},
-        {"unequal_contexts": UnequalContexts(cv=0.5, share=0.1), "extrapolate": True},
+        {"longest_sequences": 0.8, "unsplit_seqs": 2, "extrapolate": True},
         {"tp": 2, "all_reduce": AllReduce(hidden_size=4096)},
     ],
 )
@@ -207,36 +206,21 @@ def test_a_moe_profile_takes_the_place_of_the_mlp():
 
 
 def test_unequal_contexts_lie_between_the_mean_and_the_longest():
-    spread = UnequalContexts(cv=0.5, share=0.25)
-    longest = spread.longest_over_mean(8)
-    assert 1.5 < longest < 2.5
-    first_s, _, _ = model(unequal_contexts=spread).decode_run(8, 800)
-    mean_us, longest_us = decode_attention_us(8, 100), decode_attention_us(8, 100 * longest)
+    spread = model(longest_sequences=2.0, unsplit_seqs=8)
+    first_s, growth_s, _ = spread.decode_run(8, 800, 180)
+    mean_us, longest_us = decode_attention_us(8, 100), decode_attention_us(8, 180)
     assert first_s == pytest.approx(expected_s(8, 8, mean_us + 0.25 * (longest_us - mean_us)))
-    mixed_s = model(unequal_contexts=spread).step_s(24, 1, 16, 128.0, 8, 800, 9)
-    assert mixed_s - model().step_s(24, 1, 16, 128.0, 8, 800, 9) == pytest.approx(
-        LAYERS * 0.25 * (longest_us - mean_us) * 1e-6
-    )
+    assert first_s + growth_s == pytest.approx(spread.decode_run(8, 808, 181)[0])
+    batch = (24, 1, 16, 128.0, 8, 800, 9)
+    mixed_s = spread.step_s(*batch, 180)
+    assert mixed_s - spread.step_s(*batch) == pytest.approx(LAYERS * 0.25 * (longest_us - mean_us) * 1e-6)
 
 
-def test_a_batch_without_spread_or_of_one_sequence_is_unchanged():
-    assert model(unequal_contexts=UnequalContexts(cv=0.0)).decode_run(8, 800) == pytest.approx(
-        model().decode_run(8, 800)
-    )
-    assert UnequalContexts(cv=3.0).longest_over_mean(1) == 1.0
-
-
-def test_the_variation_of_contexts_follows_from_lengths():
-    assert context_variation([500], [1]) == pytest.approx(1 / math.sqrt(12) / 500.5)
-    # Two requests of equal output: half the steps at about 100, half at about 300.
-    assert context_variation([100, 300], [1, 1]) == pytest.approx(100 / 200.5, rel=1e-3)
-    assert context_variation([100, 9000], [3000, 1]) < 0.6 < context_variation([100, 9000], [3000, 3000])
-
-
-@pytest.mark.parametrize(("prompts", "outputs"), [([], []), ([1], [1, 2]), ([0], [1]), ([5], [0])])
-def test_bad_lengths_are_refused(prompts, outputs):
-    with pytest.raises(InputError):
-        context_variation(prompts, outputs)
+def test_contexts_of_few_sequences_are_split_unless_there_is_a_prompt():
+    spread = model(longest_sequences=2.0, unsplit_seqs=9)
+    assert spread.decode_run(8, 800, 180) == spread.decode_run(8, 800)
+    batch = (24, 1, 16, 128.0, 8, 800, 9)
+    assert spread.step_s(*batch, 180) > spread.step_s(*batch)
 
 
 @pytest.mark.parametrize(
@@ -296,15 +280,14 @@ def test_times_in_another_unit_are_noticed():
 @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
 def test_bad_parameters_are_refused(value):
     for build in (
-        lambda: UnequalContexts(cv=value),
-        lambda: UnequalContexts(cv=0.5, share=value),
+        lambda: model(longest_sequences=value),
         lambda: AllReduce(hidden_size=64, latency_s=value),
         lambda: AllReduce(hidden_size=64, bytes_per_s=value),
     ):
         with pytest.raises(InputError):
             build()
-    with pytest.raises(InputError, match="a share from 0 to 1"):
-        UnequalContexts(cv=0.5, share=1.5)
+    with pytest.raises(InputError, match=r"latency\.unsplit_seqs is 0"):
+        model(unsplit_seqs=0)
     with pytest.raises(InputError, match="tokens of the moe profile"):
         ExpertLayer([(8.0, 2.0, 5.0)], "refuse")
 
@@ -333,14 +316,16 @@ def test_the_section_reads_the_files_and_passes_every_option_on(tmp_path):
         path=str(write_profile(tmp_path)),
         tp=2,
         all_reduce={"hidden_size": 64, "latency_s": 1e-6},
-        unequal_contexts={"cv": 0.5},
+        longest_sequences=3.0,
+        unsplit_seqs=7,
         extrapolate=True,
         pad_tokens_to=[1, 8],
     ).build()
     assert built == model(
         tp=2,
         all_reduce=AllReduce(hidden_size=64, latency_s=1e-6),
-        unequal_contexts=UnequalContexts(cv=0.5),
+        longest_sequences=3.0,
+        unsplit_seqs=7,
         extrapolate=True,
         pad_tokens_to=(1, 8),
     )
@@ -401,7 +386,7 @@ def test_every_recorded_profile_makes_a_sound_model(data_root, name):
 
 
 def test_a_whole_run_follows_from_its_layer_profile(data_root):
-    """Llama-3.1-8B on an RTX PRO 6000: nothing is fitted on the run; the spread comes from its lengths alone."""
+    """Llama-3.1-8B on an RTX PRO 6000: nothing is fitted on the run."""
     with (data_root / FOLDER / "RTXPRO6000_Llama-3.1-8B.requests.csv").open() as file:
         rows = sorted(csv.DictReader(file), key=lambda row: float(row["arrival_s"]))
     column = {name: [float(row[name]) for row in rows] for name in ("arrival_s", "first_token_s", "last_token_s")}
@@ -409,7 +394,7 @@ def test_a_whole_run_follows_from_its_layer_profile(data_root):
     step_time = section(
         path=str(data_root / FOLDER / "profile_RTXPRO6000_Llama-3.1-8B_tp1"),
         layers=32,
-        unequal_contexts={"cv": context_variation(prompts, outputs)},
+        longest_sequences=3.2,
     ).build()
     settings = EngineSettings(
         max_num_seqs=128, max_model_len=131072, num_gpu_blocks=28000, async_scheduling=True, enable_prefix_caching=False

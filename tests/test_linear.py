@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latency_models.contract import check_step_time_model
 from latency_models.errors import InputError
 from latency_models.laws.linear import LinearStepTime
 from latency_models.step_time import STEP_TIME_MODELS, UNLIMITED_STEPS
@@ -81,3 +82,25 @@ def test_one_coefficient_that_every_step_pays_is_enough(only):
 
 def test_it_is_registered_under_its_name():
     assert STEP_TIME_MODELS.get("linear") is LinearStepTime
+
+
+LONGEST = LinearStepTime(base_s=0.01, per_context_token_s=1e-6, per_longest_token_s=2e-5, unsplit_seqs=4)
+
+
+@pytest.mark.parametrize(
+    ("seqs", "context", "longest", "attention_s"),
+    [(3, 3000, 2000, 0.003), (4, 3000, 2000, 0.04), (4, 300_000, 2000, 0.3), (4, 3000, 0, 0.003)],
+)
+def test_a_step_lasts_as_long_as_its_longest_context_if_that_is_not_split(seqs, context, longest, attention_s):
+    assert LONGEST.decode_run(seqs, context, longest)[0] == pytest.approx(0.01 + attention_s)
+    mixed = (seqs + 10, 1, 10, 50.0, seqs, context, seqs + 1)
+    assert LONGEST.step_s(*mixed, longest) == pytest.approx(0.01 + 1e-5 + attention_s)
+
+
+@pytest.mark.parametrize(("seqs", "context", "longest"), [(64, 60_000, 3001), (64, 64_000, 3000), (4, 400_000, 20_000)])
+def test_the_law_changes_where_the_longest_context_is_caught_up(seqs, context, longest):
+    first_s, growth_s, steps = LONGEST.decode_run(seqs, context, longest)
+    for step in {0, min(steps, 5000) // 2, min(steps, 5000) - 1}:
+        alone_s = LONGEST.decode_run(seqs, context + step * seqs, longest + step)[0]
+        assert first_s + growth_s * step == pytest.approx(alone_s, rel=1e-12)
+    check_step_time_model(LONGEST)

@@ -333,6 +333,35 @@ def test_a_sweep_keeps_its_clients_busy(tmp_path):
     assert queued[2] > 4 * ttft_s[2]
 
 
+def test_a_batch_given_at_once_takes_as_long_as_its_longest_request(tmp_path):
+    batch = closed_loop(tmp_path, requests_per_client=1, statistic="longest")
+    # Two at a time: the last pair of 4 waits for the first, and that of 16 for seven.
+    served = with_values(batch, {"engine.max_num_seqs": 2})
+    found = replay(served, read_log(served.log)).predicted["ttft"]
+    mean = closed_loop(tmp_path, requests_per_client=1)
+    means = replay(with_values(mean, {"engine.max_num_seqs": 2}), read_log(mean.log)).predicted["ttft"]
+    assert found[0] == means[0]
+    assert found[1] > 1.5 * means[1]
+    assert found[2] > 6 * found[1]
+    # A batch that waits for its turn is no saturated server.
+    log = read_log(served.log)
+    assert compare(served, log, replay(served, log), np.ones(6, dtype=bool)).saturated_rows == 0
+
+
+def test_the_longest_request_is_of_one_batch_only(tmp_path):
+    with pytest.raises(InputError, match="Give requests_per_client: 1"):
+        closed_loop(tmp_path, statistic="longest")
+
+
+def test_a_fit_simulates_the_runs_that_it_fits_on_only(tmp_path):
+    measurement = closed_loop(tmp_path)
+    log = read_log(measurement.log)
+    rows = np.array([False, True, False, False, True, False])
+    found = replay(measurement, log, rows=rows).predicted["ttft"]
+    assert np.isnan(found).tolist() == (~rows).tolist()
+    assert found[rows].tolist() == replay(measurement, log).predicted["ttft"][rows].tolist()
+
+
 @pytest.mark.parametrize(("lengths_are", "low", "high"), [("longest", 0.9, 0.9), ("mean", 1.0, 1.0)])
 def test_lengths_of_a_sweep_are_drawn_in_a_range(tmp_path, lengths_are, low, high):
     measurement = closed_loop(tmp_path, length_ratio=0.8, lengths_are=lengths_are, requests_per_client=400)
@@ -457,6 +486,14 @@ def test_fitting_on_another_file_judges_all_rows_of_this_one(measured):
     assert evaluation.comparison.rows == 60
     assert evaluation.measurement.latency.base_s == pytest.approx(0.01, rel=0.01)
     assert evaluation.comparison.values()["e2e_mean"] < 0.01
+
+
+def test_a_key_that_yaml_reads_as_true_names_no_files_to_fit_on(measured):
+    """``on:`` is a truth value to YAML, so that the key is another one."""
+    fit = "fit: {parameters: {latency.base_s: {start: 0.02}}, on: [made.yaml]}"
+    measured.write_text(measured.read_text() + fit)
+    with pytest.raises(InputError, match="fit"):
+        load_measurement(str(measured))
 
 
 def test_more_parameters_than_latencies_are_refused(measured):

@@ -152,6 +152,21 @@ def test_steps_that_fit_is_the_most_whose_blocks_are_free(sequences, block_size,
     assert batch.steps_that_fit(free, limit) == searched
 
 
+@given(SEQUENCES, st.integers(0, 50), st.lists(st.integers(0, 7)), st.integers(0, 9))
+def test_the_longest_is_that_of_the_sequences_that_are_there(sequences, steps_before, leaving, passed):
+    batch = DecodingBatch(4, False, track_longest=True)
+    batch.steps = steps_before
+    present = [request(number) for number in range(len(sequences))]
+    for member, (computed, _) in zip(present, sequences, strict=True):
+        batch.join(member, computed, 100)
+    batch.advance(passed)
+    for index in leaving:
+        if index < len(present):
+            batch.leave(present.pop(index))
+        assert batch.longest() == max((member.base + batch.steps for member in present), default=0)
+    assert DecodingBatch(4, False).longest() == 0
+
+
 @given(SEQUENCES, st.integers(1, 5), st.integers(0, 50), st.data())
 def test_sequences_leave_when_they_are_due_with_what_they_computed(sequences, block_size, steps_before, data):
     batch, members = batch_of(block_size, sequences, steps_before)

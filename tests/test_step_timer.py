@@ -17,7 +17,7 @@ def by_law(timer: StepTimer, seqs: int, context: int, steps: int) -> list[float]
     durations: list[float] = []
     while len(durations) < steps:
         number = len(durations)
-        first_s, growth_s, limit = timer.decode_law(number, seqs, context + number * seqs)
+        first_s, growth_s, limit = timer.decode_law(number, seqs, context + number * seqs, 0)
         durations += [first_s + k * growth_s for k in range(min(limit, steps - number))]
     return durations
 
@@ -39,4 +39,4 @@ def test_a_mixed_step_has_the_noise_of_its_number_and_the_overhead_of_its_sequen
     noise = BlockFactors(1, [1.0, 3.0] * 32)
     step = (12, 1, 10, 50.0, 2, 30, 3)
     timer = StepTimer(GROWING, overhead=EngineOverhead(step_s=0.5, per_sequence_s=0.25), noise=noise)
-    assert timer.mixed_s(1, *step) == 3.0 * GROWING.step_s(*step) + 0.5 + 3 * 0.25
+    assert timer.mixed_s(1, *step, 0) == 3.0 * GROWING.step_s(*step) + 0.5 + 3 * 0.25

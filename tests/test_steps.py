@@ -108,6 +108,40 @@ def test_terms_show_where_physics_has_them():
     assert law(tp=8).decode_run(1, 100)[0] > 0.6 * whole.decode_run(1, 100)[0]
 
 
+def test_short_sums_over_the_shards_reach_a_fraction_of_the_links_and_long_ones_start_later():
+    # Without any other term of a token than the sums: 161 of them (80 layers and the embedding), of 8192 numbers of
+    # 2 bytes a token, each 1.5 times over a link of 300 GB/s with 4 shards.
+    own = StepsCoefficients(
+        layer_launch_s=0.0, parallel_launch_s=0.0, prefill_launch_s=0.0, hidden_passes=0.0, inner_passes=0.0,
+        reduce_s=0.0, sequence_s=0.0, head_start_s=0.0, link=1.0, short_link=0.1, bulk_reduce_s=3e-5,
+    )  # fmt: skip
+    linked = law("llama-65b", tp=4, coefficients=own)
+    fast = dataclasses.replace(own, short_link=1.0, bulk_reduce_s=0.0)
+    ideal = law("llama-65b", tp=4, coefficients=fast)
+    token_s = 161 * 8192 * 2 * 1.5 / 300e9
+
+    def more_s(tokens):
+        return linked.decode_run(tokens, tokens)[0] - ideal.decode_run(tokens, tokens)[0]
+
+    assert more_s(16) == pytest.approx(16 * token_s * 9.0)
+    assert more_s(512) == pytest.approx(161 * 3e-5)
+    assert law("llama-7b", coefficients=own).decode_run(8, 8) == law("llama-7b", coefficients=fast).decode_run(8, 8)
+
+
+def test_a_model_with_factors_keeps_the_law_of_all_models():
+    groups = sweep_of(TRUTH, [("llama-7b", 1, 0.5), ("llama-7b", 1, 1.0)])
+    slow = [
+        dataclasses.replace(group, table=dataclasses.replace(group.table, duration_s=1.2 * group.table.duration_s))
+        for group in groups
+    ]
+    found = fit_shares(slow, A100, TRUTH)
+    assert found.coefficients == TRUTH
+    assert found.compute_share == 1.0
+    assert found.at_share(0.7).decode_run(16, 1600)[0] == pytest.approx(
+        1.2 * law("llama-7b", compute_share=0.7, coefficients=TRUTH).decode_run(16, 1600)[0], rel=1e-3
+    )
+
+
 def test_factors_apply_between_shares_and_tokens_and_stay_beyond():
     table = FactorTable(shares=(0.5, 1.0), tokens=(16, 64), factors=((1.0, 2.0), (3.0, 4.0)))
     curve = table.at(0.75)
@@ -147,6 +181,8 @@ def test_bad_factors_are_refused(axes, message):
         ({"memory": 1.2}, "memory is 1.2; allowed: a share"),
         ({"compute": 0.0}, "compute is 0.0; allowed: a share"),
         ({"half_tile_cost": 2.0}, r"0\.25 to 1"),
+        ({"short_link": 0.0}, "short_link is 0.0; allowed: a share"),
+        ({"bulk_reduce_s": -1e-5}, "bulk_reduce_s is -1e-05"),
     ],
 )
 def test_bad_coefficients_are_refused(coefficients, message):
@@ -230,20 +266,20 @@ def test_a_fit_predicts_other_configurations_of_the_same_truth_despite_outliers(
     assert fit.coefficients["memory"] == pytest.approx(TRUTH.memory, rel=0.1)
     for unseen in sweep_of(TRUTH, [("llama-13b", 1, 0.6), ("llama-65b", 4, 1.0)]):
         errors = model_of(unseen, A100, fit.model.coefficients).table_s(unseen.table) / unseen.table.duration_s - 1.0
-        assert np.median(np.abs(errors)) < 0.02
+        assert np.median(np.abs(errors)) < 0.03
 
 
 def test_too_little_to_fit_or_to_leave_out_is_refused():
     (group,) = sweep_of(TRUTH, [("llama-7b", 1, 1.0)])
     few = dataclasses.replace(group, table=group.table.rows(slice(0, 5)))
-    with pytest.raises(InputError, match="there are 5 measured steps; allowed: at least 16"):
+    with pytest.raises(InputError, match="there are 5 measured steps; allowed: at least 18"):
         fit_steps([few], A100)
     with pytest.raises(InputError, match="one share"):
         leave_one_out([group], A100, "share")
     with pytest.raises(InputError, match=r"share to leave out is 0\.6"):
         leave_one_out([group], A100, "share", only=[0.6])
     with pytest.raises(InputError, match="shares of one model"):
-        fit_shares(sweep_of(TRUTH, [("llama-7b", 1, 1.0), ("llama-13b", 1, 1.0)]), A100)
+        fit_shares(sweep_of(TRUTH, [("llama-7b", 1, 1.0), ("llama-13b", 1, 1.0)]), A100, TRUTH)
 
 
 @pytest.fixture(scope="module")
@@ -265,10 +301,11 @@ def test_measured_a100_steps_of_a_share_that_was_left_out(muxserve):
         assert p90 <= 0.10
 
 
-def test_measured_a100_steps_of_a_model_that_was_left_out(muxserve):
-    held_out = leave_one_out(muxserve, A100, "model", only=["llama-13b"])
+@pytest.mark.parametrize("model", ["llama-13b", "llama-65b"])
+def test_measured_a100_steps_of_a_model_that_was_left_out(muxserve, model):
+    held_out = leave_one_out(muxserve, A100, "model", only=[model])
     assert quantiles(held_out, decode=False)[0] <= 0.05
-    assert quantiles(held_out, decode=True)[0] <= 0.07
+    assert quantiles(held_out, decode=True)[0] <= 0.055
     assert set(held_out[0].regimes) == {"prefill", "decode, batch <= 16", "decode, batch > 16"}
 
 
@@ -280,7 +317,7 @@ def test_the_default_coefficients_are_the_fit_to_these_steps(muxserve):
         return np.mean(np.sqrt(1.0 + (np.log(np.concatenate(errors)) / 0.03) ** 2))
 
     best = cost(StepsCoefficients())
-    for name in ("memory", "layer_launch_s", "hidden_passes", "head_start_s", "bandwidth_half_share"):
+    for name in ("memory", "layer_launch_s", "hidden_passes", "head_start_s", "bandwidth_half_share", "short_link"):
         for factor in (0.9, 1.1):
             moved = dataclasses.replace(StepsCoefficients(), **{name: getattr(StepsCoefficients(), name) * factor})
             assert cost(moved) > best

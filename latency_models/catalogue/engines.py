@@ -33,8 +33,6 @@ class EngineDefaults:
         Memory that the engine sets aside for CUDA graphs when it sizes the KV cache; 0 if it does not count them.
     source : str
         Where this is from.
-    cpu_overhead_s : float, optional
-        CPU time of a step, where it was measured.
     """
 
     name: str
@@ -46,7 +44,6 @@ class EngineDefaults:
     token_budgets: Mapping[int, int]
     graph_reserve_gib: float
     source: str
-    cpu_overhead_s: float | None = None
 
     def __post_init__(self) -> None:
         where = f"engines.{self.name}"
@@ -63,8 +60,6 @@ class EngineDefaults:
             check_count(f"{where}.token_budgets", least_gib, minimum=0)
             check_count(f"{where}.token_budgets", tokens)
         check_finite(f"{where}.graph_reserve_gib", self.graph_reserve_gib)
-        if self.cpu_overhead_s is not None:
-            check_finite(f"{where}.cpu_overhead_s", self.cpu_overhead_s)
 
     def token_budget(self, gpu: GpuSpec) -> int:
         """Default ``max_num_batched_tokens`` of the server on a GPU."""

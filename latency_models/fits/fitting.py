@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def fit_linear(
     target = 1.0 - known_s / table.duration_s
     solution = robust_non_negative(design, target)
 
-    coefficients = {**dict(zip(free, map(float, solution), strict=True)), **known}
+    coefficients: dict[str, Any] = {**dict(zip(free, map(float, solution), strict=True)), **known}
     return LinearFit(model=LinearStepTime(**coefficients), steps=len(table), relative_errors=design @ solution - target)
 
 

@@ -39,6 +39,8 @@ START = StepsCoefficients(
     hidden_passes=40.0,
     inner_passes=15.0,
     reduce_s=5e-5,
+    short_link=0.1,
+    bulk_reduce_s=5e-5,
     head_start_s=2e-6,
 )
 """Round numbers to start a fit from; what the steps do not tell stays near them."""
@@ -163,9 +165,7 @@ def fit_steps(
 def _coefficients(start: StepsCoefficients, names: Sequence[str], logs: Floats) -> StepsCoefficients:
     # The logarithm of an upper bound may come back an ulp above it.
     values = np.exp(logs)
-    return replace(
-        start, **{name: min(float(value), _upper(name)) for name, value in zip(names, values, strict=True)}
-    )
+    return replace(start, **{name: min(float(value), _upper(name)) for name, value in zip(names, values, strict=True)})
 
 
 def _upper(name: str) -> float:
@@ -274,9 +274,9 @@ def leave_one_out(
 ) -> list[HeldOut]:
     """Predict each share, or each model, from a fit to the others.
 
-    A share is predicted as one would for a model that was measured at other shares: coefficients and factors are fitted
-    to the other shares of the same model and tensor parallelism, from a law of all models at these shares.  A model is
-    predicted by scaling one law of all other models, without factors.
+    A share is predicted as one would for a model that was measured at other shares: one law of all models at these
+    shares, with factors of the same model and tensor parallelism.  A model is predicted by scaling one law of all other
+    models, without factors.
 
     Parameters
     ----------
@@ -322,28 +322,45 @@ def _predict_models(tested: Sequence[SweepGroup], kept: Sequence[SweepGroup], gp
 
 def _predict_shares(tested: Sequence[SweepGroup], kept: Sequence[SweepGroup], gpu: GpuSpec) -> list[HeldOut]:
     found = []
-    start = fit_steps(kept, gpu).model.coefficients
+    coefficients = fit_steps(kept, gpu).model.coefficients
     for group in tested:
         same = [other for other in kept if (other.model, other.tp) == (group.model, group.tp)]
         if same:
-            found.append(_held_out(group, fit_shares(same, gpu, start=start).at_share(group.compute_share)))
+            found.append(_held_out(group, fit_shares(same, gpu, coefficients).at_share(group.compute_share)))
     return found
 
 
-def fit_shares(groups: Sequence[SweepGroup], gpu: GpuSpec, *, start: StepsCoefficients = START) -> StepsStepTime:
-    """The law with its factors, for one model and tensor parallelism that was measured at several shares.
+def fit_shares(groups: Sequence[SweepGroup], gpu: GpuSpec, coefficients: StepsCoefficients) -> StepsStepTime:
+    """A law with the factors of one model and tensor parallelism that was measured at several shares.
+
+    The coefficients are those of all models: fitted to one of them alone they predict a share that was left out no
+    better, and lose their physical meaning.
+
+    Parameters
+    ----------
+    groups : sequence of SweepGroup
+        Shares of one model and tensor parallelism.
+    gpu : GpuSpec
+        Their GPU.
+    coefficients : StepsCoefficients
+        The law, as :func:`fit_steps` finds it.
 
     Returns
     -------
     StepsStepTime
         For the whole GPU; ask :meth:`~latency_models.laws.steps.StepsStepTime.at_share` for another share.
+
+    Raises
+    ------
+    InputError
+        If the groups differ in more than the share, or lack prefills or decodes.
     """
-    fit = fit_steps(groups, gpu, start=start)
+    factors = fit_residuals(groups, gpu, coefficients)
     return replace(
-        fit.model,
+        model_of(groups[0], gpu, coefficients),
         compute_share=1.0,
-        residuals=fit_residuals(groups, gpu, fit.model.coefficients),
-        fitted_models=(fit.model.architecture.name,),
+        residuals=factors,
+        fitted_models=(groups[0].model,),
         fitted_gpu=gpu.name,
     )
 

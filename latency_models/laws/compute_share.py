@@ -17,7 +17,7 @@ from latency_models.step_time import StepTimeModel
 MEASURED_FROM = 0.3
 """Smallest share in the measurements behind these laws (MuxServe, A100: 30 to 100 %)."""
 
-BANDWIDTH_HALF_SHARE = 0.247
+BANDWIDTH_HALF_SHARE = 0.24
 """Share at which the bandwidth is half of what very many SMs would draw; see :func:`bandwidth_factor`.  Fitted with the
 ``steps`` law to all steps of MuxServe's LLaMA 7B, 13B and 65B on A100-80GB (:mod:`latency_models.fits.steps_fit`)."""
 

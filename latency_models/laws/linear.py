@@ -7,9 +7,10 @@ attention with the pairs of queries and keys.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 
-from latency_models.errors import InputError, check_finite
+from latency_models.errors import InputError, check_count, check_finite
 from latency_models.laws.compute_share import bandwidth_factor
 from latency_models.step_time import STEP_TIME_MODELS, UNLIMITED_STEPS
 
@@ -21,6 +22,10 @@ class LinearStepTime:
 
     ``t = base_s + per_token_s * tokens + per_sequence_s * sequences + per_context_token_s * context
     + per_prefill_pair_s * prefill_work + per_sample_s * sampled``
+
+    An attention kernel that has enough sequences to fill the GPU does not split their contexts, so it lasts at least as
+    long as its longest one: from ``unsplit_seqs`` decodes on, the context of the decodes takes at least
+    ``per_longest_token_s * longest``.
 
     Parameters
     ----------
@@ -36,6 +41,10 @@ class LinearStepTime:
         Seconds per query-key pair of the prefill chunks.
     per_sample_s : float
         Seconds per sequence that emits a token.
+    per_longest_token_s : float
+        Seconds per token of the longest context among the decodes.
+    unsplit_seqs : int
+        Decodes from which on contexts are not split.
 
     Raises
     ------
@@ -49,16 +58,24 @@ class LinearStepTime:
     per_context_token_s: float = 0.0
     per_prefill_pair_s: float = 0.0
     per_sample_s: float = 0.0
+    per_longest_token_s: float = 0.0
+    unsplit_seqs: int = 1
 
     def __post_init__(self) -> None:
         for field in fields(self):
             check_finite(f"latency.{field.name}", getattr(self, field.name))
+        check_count("latency.unsplit_seqs", self.unsplit_seqs)
         # The other two terms vanish in a decode step and in a prefill chunk that emits nothing.
         if self.base_s + self.per_token_s + self.per_sequence_s + self.per_context_token_s <= 0.0:
             raise InputError(
                 "latency.base_s, per_token_s, per_sequence_s and per_context_token_s are all 0, so some steps take no "
                 "time; allowed: at least one of them > 0. Give base_s the fixed time of a step in seconds"
             )
+
+    @property
+    def uses_longest_context(self) -> bool:
+        """Whether the longest context matters."""
+        return self.per_longest_token_s > 0.0
 
     def step_s(
         self,
@@ -69,22 +86,38 @@ class LinearStepTime:
         decode_seqs: int,
         decode_context: int,
         sampled: int,
+        longest: int = 0,
     ) -> float:
         """Duration of one step; see :meth:`latency_models.step_time.StepTimeModel.step_s`."""
         return (
             self.base_s
             + self.per_token_s * tokens
             + self.per_sequence_s * (prefill_seqs + decode_seqs)
-            + self.per_context_token_s * (prefill_context + decode_context)
+            + self.per_context_token_s * prefill_context
+            + max(self.per_context_token_s * decode_context, self._longest_s(decode_seqs, longest))
             + self.per_prefill_pair_s * prefill_work
             + self.per_sample_s * sampled
         )
 
-    def decode_run(self, seqs: int, context: int) -> tuple[float, float, int]:
-        """Law of a run of decode-only steps, without a breakpoint: the context grows by ``seqs`` a step."""
-        per_seq_s = self.per_token_s + self.per_sequence_s + self.per_sample_s
-        per_context_s = self.per_context_token_s
-        return self.base_s + per_seq_s * seqs + per_context_s * context, per_context_s * seqs, UNLIMITED_STEPS
+    def decode_run(self, seqs: int, context: int, longest: int = 0) -> tuple[float, float, int]:
+        """Law of a run of decode-only steps: the sum of contexts grows by ``seqs`` a step, the longest by 1."""
+        fixed_s = self.base_s + (self.per_token_s + self.per_sequence_s + self.per_sample_s) * seqs
+        all_s, all_growth_s = self.per_context_token_s * context, self.per_context_token_s * seqs
+        longest_s = self._longest_s(seqs, longest)
+        if longest_s == 0.0:
+            return fixed_s + all_s, all_growth_s, UNLIMITED_STEPS
+        ahead_s, gain_s = longest_s - all_s, all_growth_s - self.per_longest_token_s
+        steps = UNLIMITED_STEPS
+        if ahead_s * gain_s > 0.0:
+            # The term that is behind grows faster: the law changes with the step in which it has caught up.
+            steps = min(max(math.ceil(ahead_s / gain_s), 1), UNLIMITED_STEPS)
+        if ahead_s > 0.0:
+            return fixed_s + longest_s, self.per_longest_token_s, steps
+        return fixed_s + all_s, all_growth_s, steps
+
+    def _longest_s(self, seqs: int, longest: int) -> float:
+        """Least time of the decodes' attention."""
+        return self.per_longest_token_s * longest if seqs >= self.unsplit_seqs else 0.0
 
     def at_share(self, share: float) -> LinearStepTime:
         """The law on a share of the multiprocessors that its coefficients were fitted on.
@@ -99,4 +132,5 @@ class LinearStepTime:
             per_token_s=self.per_token_s / share,
             per_context_token_s=self.per_context_token_s / bandwidth,
             per_prefill_pair_s=self.per_prefill_pair_s / share,
+            per_longest_token_s=self.per_longest_token_s / bandwidth,
         )

@@ -109,6 +109,7 @@ class RooflineStepTime:
         decode_seqs: int,
         decode_context: int,
         sampled: int,
+        longest: int = 0,
     ) -> float:
         """Duration of one step; see :meth:`latency_models.step_time.StepTimeModel.step_s`."""
         work = self.work
@@ -122,7 +123,7 @@ class RooflineStepTime:
         decode_s = self._kv_s(decode_context, min(decode_context, decode_seqs * work.window))
         return self.overhead_s + max(self._products_s(tokens, sampled) + prefill_s + decode_s, self._launch_s)
 
-    def decode_run(self, seqs: int, context: int) -> tuple[float, float, int]:
+    def decode_run(self, seqs: int, context: int, longest: int = 0) -> tuple[float, float, int]:
         """Law of a run of decode-only steps, up to where its window fills or it outgrows the launch of its kernels."""
         work = self.work
         in_window = seqs * work.window

@@ -4,9 +4,9 @@
 
 - launch: what the host needs to start the kernels of every layer, more with tensor parallelism and with prefill;
 - work: matrix products (:mod:`latency_models.laws.matrix_products`: waves of tiles, or the weights read once, whichever
-  is longer), LM head of the sampled sequences, activations read and written between them, sums over the shards,
-  attention to the cached context (its bytes, and a start per sequence and head), attention of prefill (query-key
-  pairs);
+  is longer), LM head of the sampled sequences, activations read and written between them, sums over the shards (short
+  ones at a fraction of the links' bandwidth), attention to the cached context (its bytes, and a start per sequence and
+  head), attention of prefill (query-key pairs);
 - factor: 1, or what measurements of this very model show beyond the law (:mod:`latency_models.laws.share_residuals`).
 
 Coefficients are shares of what the GPU's datasheet promises, or times of the host, so that they carry over to another
@@ -39,7 +39,7 @@ from latency_models.laws.share_residuals import FactorCurve, ShareResiduals
 from latency_models.step_time import STEP_TIME_MODELS, UNLIMITED_STEPS
 
 _ACTIVATION_BYTES = 2.0
-EFFICIENCIES = ("compute", "memory", "kv", "attention", "link")
+EFFICIENCIES = ("compute", "memory", "kv", "attention", "link", "short_link")
 """Coefficients that are shares of a datasheet's figure."""
 
 
@@ -68,6 +68,11 @@ class StepsCoefficients:
         inner width (query, key, value and MLP; split over the shards).
     reduce_s : float
         Seconds of each sum over the shards, whatever its size.
+    short_link, bulk_reduce_s : float
+        A collective library sends short messages with a flag beside every few bytes, which starts at once but reaches
+        only the share ``short_link`` of the links; long ones in bulk, which reaches ``link`` after ``bulk_reduce_s``
+        more (NCCL's protocols LL and Simple: Z. Hu et al., "Demystifying NCCL", 2025, section III).  The faster one
+        is taken.
     head_start_s : float
         Seconds of one multiprocessor to start the attention of one decoding sequence and head in one layer.
 
@@ -77,22 +82,24 @@ class StepsCoefficients:
         If a coefficient is negative or not finite, or a share is not in its range.
     """
 
-    step_s: float = 0.001397
-    sequence_s: float = 5.008e-06
-    layer_launch_s: float = 0.0001656
-    parallel_launch_s: float = 0.0002046
-    prefill_launch_s: float = 0.0002257
-    compute: float = 0.8727
-    memory: float = 0.7402
-    kv: float = 0.6891
-    attention: float = 0.7252
-    link: float = 0.979
-    half_tile_cost: float = 0.6
+    step_s: float = 0.0007672
+    sequence_s: float = 3.093e-06
+    layer_launch_s: float = 0.0001888
+    parallel_launch_s: float = 0.0001989
+    prefill_launch_s: float = 0.0002222
+    compute: float = 0.8721
+    memory: float = 0.6842
+    kv: float = 0.7004
+    attention: float = 0.7299
+    link: float = 1.0
+    half_tile_cost: float = 0.6148
     bandwidth_half_share: float = BANDWIDTH_HALF_SHARE
-    hidden_passes: float = 32.88
-    inner_passes: float = 12.05
-    reduce_s: float = 6.208e-05
-    head_start_s: float = 1.985e-06
+    hidden_passes: float = 26.88
+    inner_passes: float = 11.59
+    reduce_s: float = 2.792e-05
+    short_link: float = 0.07537
+    bulk_reduce_s: float = 6.978e-05
+    head_start_s: float = 1.896e-06
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -161,6 +168,9 @@ class StepsStepTime:
     _weight_s: float = field(init=False, repr=False, compare=False)
     _head_weight_s: float = field(init=False, repr=False, compare=False)
     _token_s: float = field(init=False, repr=False, compare=False)
+    _short_sum_s: float = field(init=False, repr=False, compare=False)
+    _bulk_sum_s: float = field(init=False, repr=False, compare=False)
+    _bulk_s: float = field(init=False, repr=False, compare=False)
     _reduces_s: float = field(init=False, repr=False, compare=False)
     _context_s: float = field(init=False, repr=False, compare=False)
     _start_s: float = field(init=False, repr=False, compare=False)
@@ -186,6 +196,7 @@ class StepsStepTime:
         moved = own.hidden_passes * model.hidden + own.inner_passes * (products[0].columns + products[2].columns)
         # A ring moves each byte 2 (tp - 1) / tp times over every link.
         summed = work.all_reduces * work.all_reduce_bytes_per_token * 2.0 * (tp - 1) / tp
+        summed_s = summed / gpu.link_bytes_per_s
         launch_s = own.layer_launch_s + (own.parallel_launch_s if tp > 1 else 0.0)
         values = {
             "_products": products,
@@ -195,7 +206,10 @@ class StepsStepTime:
             "_head_depth_s": tile_flops / (gpu.flops_per_s("bf16") * own.compute),
             "_weight_s": stored.bits / 8.0 * byte_s,
             "_head_weight_s": 2.0 * byte_s,
-            "_token_s": _ACTIVATION_BYTES * moved * model.layers * byte_s + summed / (gpu.link_bytes_per_s * own.link),
+            "_token_s": _ACTIVATION_BYTES * moved * model.layers * byte_s,
+            "_short_sum_s": summed_s / own.short_link,
+            "_bulk_sum_s": summed_s / own.link,
+            "_bulk_s": own.bulk_reduce_s * work.all_reduces,
             "_reduces_s": own.reduce_s * work.all_reduces,
             "_context_s": (work.kv_bytes_per_token + work.window_kv_bytes_per_token) * byte_s * own.memory / own.kv,
             "_start_s": own.head_start_s * model.layers * (model.heads // tp) / sms,
@@ -240,6 +254,7 @@ class StepsStepTime:
         decode_seqs: int,
         decode_context: int,
         sampled: int,
+        longest: int = 0,
     ) -> float:
         """Duration of one step; see :meth:`latency_models.step_time.StepTimeModel.step_s`."""
         work_s = (
@@ -254,7 +269,7 @@ class StepsStepTime:
         whole_s = own.step_s + own.sequence_s * (prefill_seqs + decode_seqs) + max(work_s, launch_s)
         return whole_s if self._curves is None else whole_s * self._curves[0 if prefill_seqs else 1].factor(tokens)
 
-    def decode_run(self, seqs: int, context: int) -> tuple[float, float, int]:
+    def decode_run(self, seqs: int, context: int, longest: int = 0) -> tuple[float, float, int]:
         """Law of a run of decode-only steps, up to where its work outgrows the launch of its kernels."""
         work_s = self._products_s(seqs) + self._head_s(seqs) + self._context_s * context + self._start_s * seqs
         growth_s = self._context_s * seqs
@@ -293,6 +308,7 @@ class StepsStepTime:
         known = self._products_known.get(tokens)
         if known is None:
             known = self._token_s * tokens + self._reduces_s
+            known += min(self._short_sum_s * tokens, self._bulk_s + self._bulk_sum_s * tokens)
             for product in self._products:
                 known += product.count * self._product_s(product, tokens, self._depth_s, self._weight_s)
             self._products_known[tokens] = known

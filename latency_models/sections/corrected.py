@@ -28,6 +28,10 @@ class CorrectedLatency(LatencySection):
         default=None, description="Multiplies what the base takes for prefill beyond the decodes; default: factor."
     )
     per_prefill_step_s: Seconds = Field(default=0.0, description="Seconds of every step with prefill, on top.")
+    prefill_floor_s: Seconds = Field(
+        default=0.0,
+        description="Seconds to launch the kernels of a step with prefill; hidden when they run for longer.",
+    )
 
     def build(self) -> StepTimeModel:
         """The step-time model."""
@@ -38,4 +42,5 @@ class CorrectedLatency(LatencySection):
             per_sequence_s=self.per_sequence_s,
             prefill_factor=self.prefill_factor,
             per_prefill_step_s=self.per_prefill_step_s,
+            prefill_floor_s=self.prefill_floor_s,
         )

@@ -10,8 +10,14 @@ from pydantic import Field, model_validator
 from latency_models.sections.base import Count, LatencySection, Seconds, Section, refuse_in_pydantic
 from latency_models.step_time import StepTimeModel
 from latency_models.tables.layer_profile import LayerProfile
-from latency_models.tables.layers import LINK_BYTES_PER_S, LINK_LATENCY_S, AllReduce, LayersStepTime
-from latency_models.tables.unequal_contexts import DEFAULT_SHARE, UnequalContexts
+from latency_models.tables.layers import (
+    LINK_BYTES_PER_S,
+    LINK_LATENCY_S,
+    LONGEST_SEQUENCES,
+    UNSPLIT_SEQS,
+    AllReduce,
+    LayersStepTime,
+)
 
 
 class AllReduceConfig(Section):
@@ -21,18 +27,6 @@ class AllReduceConfig(Section):
     latency_s: Seconds = Field(default=LINK_LATENCY_S, description="Start-up of one exchange, in seconds.")
     bytes_per_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = Field(
         default=LINK_BYTES_PER_S, description="Bandwidth of a GPU's link in one direction."
-    )
-
-
-class UnequalContextsConfig(Section):
-    """Spread of contexts; see :class:`latency_models.tables.unequal_contexts.UnequalContexts`."""
-
-    cv: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
-        description="Coefficient of variation of the contexts in a decode batch."
-    )
-    share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
-        default=DEFAULT_SHARE,
-        description="Share of the way from the time at the mean to that at the longest context.",
     )
 
 
@@ -54,8 +48,12 @@ class LayersLatency(LatencySection):
     experts: ExpertProfileConfig | None = Field(
         default=None, description="MoE profile to use; default: the one beside the other files, if any."
     )
-    unequal_contexts: UnequalContextsConfig | None = Field(
-        default=None, description="Spread of the contexts in a decode batch; default: all equal."
+    longest_sequences: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
+        default=LONGEST_SEQUENCES,
+        description="For how many sequences at the longest context attention takes longer; 0: contexts are equal.",
+    )
+    unsplit_seqs: Count = Field(
+        default=UNSPLIT_SEQS, description="Decodes from which on this holds for steps without prefill."
     )
     extrapolate: bool = Field(default=False, description="Prolong the profile in proportion above its last points.")
     pad_tokens_to: tuple[Count, ...] = Field(
@@ -76,9 +74,8 @@ class LayersLatency(LatencySection):
             tp=self.tp,
             all_reduce=None if self.all_reduce is None else AllReduce(**self.all_reduce.model_dump()),
             expert_shards=1 if experts is None else experts.shards,
-            unequal_contexts=(
-                None if self.unequal_contexts is None else UnequalContexts(**self.unequal_contexts.model_dump())
-            ),
+            longest_sequences=self.longest_sequences,
+            unsplit_seqs=self.unsplit_seqs,
             extrapolate=self.extrapolate,
             pad_tokens_to=self.pad_tokens_to,
         )

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from latency_models.laws.linear import LinearStepTime
-from latency_models.sections.base import LatencySection, Seconds, refuse_in_pydantic
+from latency_models.sections.base import Count, LatencySection, Seconds, refuse_in_pydantic
 from latency_models.step_time import StepTimeModel
 
 
@@ -23,6 +23,11 @@ class LinearLatency(LatencySection):
     )
     per_prefill_pair_s: Seconds = Field(default=0.0, description="Seconds per query-key pair of the prefill chunks.")
     per_sample_s: Seconds = Field(default=0.0, description="Seconds per sequence that emits a token.")
+    per_longest_token_s: Seconds = Field(
+        default=0.0,
+        description="Seconds per token of the longest context among the decodes; the least their context takes.",
+    )
+    unsplit_seqs: Count = Field(default=1, description="Decodes from which on the longest context counts.")
 
     @model_validator(mode="after")
     def _takes_time(self) -> LinearLatency:

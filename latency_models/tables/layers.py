@@ -9,7 +9,8 @@ What a step consists of
 - *LM head and sampler* run once, over all sequences of the step: vLLM samples for unfinished prefills too, and drops
   the result.
 - A *mixture of experts* takes the place of the MLP (:class:`ExpertLayer`).
-- Batches of *unequal contexts* take longer than the measured ones (:class:`UnequalContexts`), if their spread is given.
+- Batches of *unequal contexts* take longer than the measured ones, whose contexts are equal:
+  :data:`LONGEST_SEQUENCES`.
 - With tensor parallelism two *all-reduces* per layer join the shards (:class:`AllReduce`).
 
 A profile has one prefill chunk per step.  Several chunks are looked up as the single chunk with as many tokens and
@@ -29,12 +30,22 @@ from latency_models.errors import check_count, check_finite, invalid
 from latency_models.step_time import STEP_TIME_MODELS, UNLIMITED_STEPS
 from latency_models.tables.grids import Beyond, Curve, Grid, Row, build_curve, build_grid
 from latency_models.tables.layer_profile import ATTENTION_AXES, EXPERT_AXES, ONCE, PER_LAYER, LayerProfile
-from latency_models.tables.unequal_contexts import UnequalContexts
 
 LINK_LATENCY_S = 5e-6
 """Start-up of one exchange of an all-reduce."""
 LINK_BYTES_PER_S = 50e9
 """80 % of PCIe 5.0 x16 in one direction (63e9)."""
+
+LONGEST_SEQUENCES = 2.4
+"""Attention of n unequal sequences takes ``t(mean) + min(1, k / n) * (t(longest) - t(mean))``: the blocks of the GPU
+that work on the longest sequence end last, so that a batch takes as much longer as k sequences of that length would.
+
+k is the median over the groups of clearly unequal batches (``lev1`` and up, 8 sequences and more) in LLMServingSim's
+published profiles, ``skew_fit.csv`` of vLLM's FlashAttention: Llama-3.1-8B and Qwen3-32B on an RTX PRO 6000,
+Llama-3.1-8B on an RTX 4090.  By batch size from 8 to 128 it is 2.5, 2.3, 1.9, 2.0 and 2.6; by profile 3.2, 2.0, 2.2."""
+UNSPLIT_SEQS = 38
+"""Decodes from which on a step without prefill is affected.  Smaller batches do not fill the GPU, so FlashAttention
+splits their contexts: below ``0.8 * 2 * SMs / KV heads`` sequences, here with 188 SMs and 8 KV heads on each GPU."""
 
 _US = 1e-6
 _PLAUSIBLE_S = (2e-5, 10.0)
@@ -171,8 +182,11 @@ class LayersStepTime:
         Communication between the shards: given if and only if ``tp`` is above 1.
     expert_shards : int
         Number of GPUs that share the times of the MoE profile: 1 if it was measured at this ``tp`` already.
-    unequal_contexts : UnequalContexts, optional
-        Spread of the contexts in a decode batch; without it all of them count as equal to their mean.
+    longest_sequences : float
+        For how many sequences at the longest context of a batch attention takes longer; see
+        :data:`LONGEST_SEQUENCES`.
+    unsplit_seqs : int
+        Decodes from which on this holds for steps without prefill; see :data:`UNSPLIT_SEQS`.
     extrapolate : bool
         Whether times above the last measured point grow in proportion to it.  If not, such a step is an error.
     pad_tokens_to : sequence of int
@@ -190,7 +204,8 @@ class LayersStepTime:
     tp: int = 1
     all_reduce: AllReduce | None = None
     expert_shards: int = 1
-    unequal_contexts: UnequalContexts | None = None
+    longest_sequences: float = LONGEST_SEQUENCES
+    unsplit_seqs: int = UNSPLIT_SEQS
     extrapolate: bool = False
     pad_tokens_to: Sequence[int] = ()
     _dense_us: Curve = field(init=False, repr=False, compare=False)
@@ -206,6 +221,8 @@ class LayersStepTime:
         if (self.all_reduce is None) != (self.tp == 1):
             allowed = "given if and only if tp is above 1"
             raise invalid(f"latency.all_reduce with tp {self.tp}", self.all_reduce, allowed)
+        check_finite("latency.longest_sequences", self.longest_sequences)
+        check_count("latency.unsplit_seqs", self.unsplit_seqs)
         for size in self.pad_tokens_to:
             check_count("latency.pad_tokens_to", size)
         if any(low >= high for low, high in pairwise(self.pad_tokens_to)):
@@ -231,6 +248,11 @@ class LayersStepTime:
             object.__setattr__(self, name, table)
 
     @property
+    def uses_longest_context(self) -> bool:
+        """Whether the longest context matters."""
+        return self.longest_sequences > 0.0
+
+    @property
     def _beyond(self) -> Beyond:
         return "prolong" if self.extrapolate else "refuse"
 
@@ -243,29 +265,33 @@ class LayersStepTime:
         decode_seqs: int,
         decode_context: int,
         sampled: int,
+        longest: int = 0,
     ) -> float:
         """Duration of one step; see :meth:`latency_models.step_time.StepTimeModel.step_s`."""
         chunk = tokens - decode_seqs
         if chunk == 0:
-            return self.decode_run(decode_seqs, decode_context)[0]
-        attention_us = self._mixed_attention_us(chunk, prefill_work, decode_seqs, decode_context)
+            return self.decode_run(decode_seqs, decode_context, longest)[0]
+        attention_us = self._mixed_attention_us(chunk, prefill_work, decode_seqs, decode_context, longest)
         return self._fixed_s(tokens, prefill_seqs + decode_seqs) + self.layers * attention_us * _US
 
-    def decode_run(self, seqs: int, context: int) -> tuple[float, float, int]:
+    def decode_run(self, seqs: int, context: int, longest: int = 0) -> tuple[float, float, int]:
         """Law of a run of decode-only steps, up to the next measured context."""
-        # The mean context grows by one token a step, whatever the batch.
-        mean = context / seqs
-        attention_us, growth_us, reach = self._decode_us.law(seqs, mean)
-        if self.unequal_contexts is not None:
-            stretch, share = self.unequal_contexts.longest_over_mean(seqs), self.unequal_contexts.share
-            longest_us, longest_growth_us, longest_reach = self._decode_us.law(seqs, stretch * mean)
+        # Mean and longest context grow by one token a step, whatever the batch.
+        attention_us, growth_us, reach = self._decode_us.law(seqs, context / seqs)
+        if longest and seqs >= self.unsplit_seqs:
+            longest_us, longest_growth_us, longest_reach = self._decode_us.law(seqs, longest)
+            share = self._longest_share(seqs)
             attention_us += share * (longest_us - attention_us)
-            growth_us += share * (stretch * longest_growth_us - growth_us)
-            reach = min(reach, longest_reach / stretch)
+            growth_us += share * (longest_growth_us - growth_us)
+            reach = min(reach, longest_reach)
         layers = self.layers * _US
         # A step exactly on the next point is still on this line.
         steps = UNLIMITED_STEPS if reach == math.inf else int(reach) + 1
         return self._fixed_s(seqs, seqs) + layers * attention_us, layers * growth_us, steps
+
+    def _longest_share(self, decodes: int) -> float:
+        """How far the time of a batch lies from that at its mean towards that at its longest context."""
+        return min(self.longest_sequences / decodes, 1.0)
 
     def _fixed_s(self, tokens: int, sequences: int) -> float:
         """Everything but attention."""
@@ -279,7 +305,7 @@ class LayersStepTime:
             time_s += 2 * self.layers * self.all_reduce.seconds(padded, self.tp)
         return time_s
 
-    def _mixed_attention_us(self, chunk: int, pairs: float, decodes: int, decode_context: int) -> float:
+    def _mixed_attention_us(self, chunk: int, pairs: float, decodes: int, decode_context: int, longest: int) -> float:
         """Attention of one layer with ``chunk`` prefill tokens that have ``pairs`` query-key pairs."""
         cached = pairs / chunk - chunk / 2.0
         width = float(chunk)
@@ -289,10 +315,9 @@ class LayersStepTime:
         width /= pieces
         mean = decode_context / decodes if decodes else 0.0
         attention_us = self._chunk.microseconds(width, cached, decodes, mean)
-        if decodes and self.unequal_contexts is not None:
-            longest = self.unequal_contexts.longest_over_mean(decodes) * mean
+        if longest:
             longest_us = self._chunk.microseconds(width, cached, decodes, longest)
-            attention_us += self.unequal_contexts.share * (longest_us - attention_us)
+            attention_us += self._longest_share(decodes) * (longest_us - attention_us)
         for piece in range(1, pieces):
             attention_us += self._chunk.microseconds(width, cached + piece * width, 0, 0.0)
         return attention_us

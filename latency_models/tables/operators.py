@@ -103,6 +103,7 @@ class OperatorStepTime:
         decode_seqs: int,
         decode_context: int,
         sampled: int,
+        longest: int = 0,
     ) -> float:
         """Duration of one step; see :meth:`latency_models.step_time.StepTimeModel.step_s`."""
         time_s = self._per_token.law(tokens)[0]
@@ -117,7 +118,7 @@ class OperatorStepTime:
             time_s += self._decode_attention(decode_seqs, decode_context / decode_seqs)[0]
         return time_s
 
-    def decode_run(self, seqs: int, context: int) -> tuple[float, float, int]:
+    def decode_run(self, seqs: int, context: int, longest: int = 0) -> tuple[float, float, int]:
         """Law of a run of decode-only steps: linear up to the next measured context of the attention tables."""
         attention_s, growth_s, reach = self._decode_attention(seqs, context / seqs)
         first_s = self._per_token.law(seqs)[0] + self._per_sampled.law(seqs)[0] + attention_s

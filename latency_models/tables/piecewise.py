@@ -131,6 +131,7 @@ class PiecewiseStepTime:
         decode_seqs: int,
         decode_context: int,
         sampled: int,
+        longest: int = 0,
     ) -> float:
         """Duration of one step; see :meth:`latency_models.step_time.StepTimeModel.step_s`."""
         if decode_seqs == 0:
@@ -141,7 +142,7 @@ class PiecewiseStepTime:
         # A prolonged decode row may fall below what it shares with prefill; it never shortens the step.
         return self._prefill_s(tokens - decode_seqs) + max(decode_s - self._shared_s, 0.0)
 
-    def decode_run(self, seqs: int, context: int) -> tuple[float, float, int]:
+    def decode_run(self, seqs: int, context: int, longest: int = 0) -> tuple[float, float, int]:
         """Law of a run of decode-only steps up to the last one in the same cell of the table."""
         place = bisect_right(self.pad_batch_to, seqs - 1)
         padded = self.pad_batch_to[place] if place < len(self.pad_batch_to) else seqs

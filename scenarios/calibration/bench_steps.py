@@ -126,6 +126,8 @@ def read_bench_tokens(path: Path, *, unit: str | None = None) -> BenchTokens:
         if errors[row] or not output:
             failed += 1
             continue
+        if not isinstance(itls, list):
+            raise invalid(f"{path}: request {row}, itls", itls, "a list of inter-token latencies")
         if len(itls) != output - 1:
             bundled += 1
             continue
@@ -289,6 +291,12 @@ def _load(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read {path}: {error}") from None
     lists = values if isinstance(values, dict) else {}
     missing = [name for name in _LISTS if not isinstance(lists.get(name), list)]
+    if missing == ["start_times"]:
+        raise InputError(
+            f"{path} lacks start_times, without which it is not known which tokens came together; allowed: the JSON of "
+            "vLLM 0.15 (January 2026) and later, which write them. Run a newer `vllm bench serve` against the same "
+            "server, or calibrate on its iteration log"
+        )
     if missing:
         raise InputError(
             f"{path} lacks {', '.join(missing)}; allowed: the JSON of vllm bench serve. Run it with --save-result "

@@ -76,7 +76,7 @@ class MeasuredSteps:
         )
 
 
-def check_step_unit(where: str, durations_s: Floats, unit: str | None = None) -> None:
+def check_step_unit(where: str, durations_s: Floats, unit: str | None = None, *, advice: str | None = None) -> None:
     """Refuse durations that no engine has, which means that their unit is not the assumed one.
 
     Parameters
@@ -87,6 +87,8 @@ def check_step_unit(where: str, durations_s: Floats, unit: str | None = None) ->
         Durations of its steps.
     unit : str, optional
         Unit that the user named, who is then believed.
+    advice : str, optional
+        What to do about a file whose unit cannot be named.
 
     Raises
     ------
@@ -99,9 +101,11 @@ def check_step_unit(where: str, durations_s: Floats, unit: str | None = None) ->
     low_s, high_s = _PLAUSIBLE_STEP_S
     if unit is not None or low_s <= median_s <= high_s:
         return
+    refusal = f"{where}: the median step takes {median_s:g} s; allowed: 20 us to 2 s"
+    if advice is not None:
+        raise InputError(f"{refusal}. {advice}")
     fits = [unit for unit, size in UNITS.items() if unit != "s" and low_s <= median_s * size <= high_s]
-    advice = f"If its times are in another unit, say so: --unit {fits[0]}" if fits else "Check the unit of its times"
-    raise InputError(
-        f"{where}: the median step takes {median_s:g} s; allowed: 20 us to 2 s. {advice}; if they are in seconds, "
-        "--unit s"
+    unit_advice = (
+        f"If its times are in another unit, say so: --unit {fits[0]}" if fits else "Check the unit of its times"
     )
+    raise InputError(f"{refusal}. {unit_advice}; if they are in seconds, --unit s")

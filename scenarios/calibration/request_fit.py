@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from scenarios.calibration.request_columns import check_latency_unit, engine_not
 from scenarios.calibration.request_overlaps import OverlapRows, overlap_rows
 from scenarios.measurements.logs import RequestTable, read_log
 from scenarios.measurements.measurement_files import with_values
+from scenarios.measurements.plots import requests_in_system
 from scenarios.measurements.replay import replay
 from scenarios.measurements.schema import Measurement
 
@@ -37,6 +38,20 @@ _METHOD = (
     "indirect inference: a regression on overlapping requests, its bias taken off by simulation; intervals: bootstrap "
     "over blocks of consecutive requests; errors: cross-validated over 5 folds of those blocks"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOutLatencies:
+    """Measured latencies, and how far the law missed them that was fitted without their fold; columns of shape (n,)."""
+
+    each: Literal["request", "level"]
+    """What a row is."""
+    load: Floats
+    load_in_words: str
+    prompt_tokens: Floats
+    measured_s: Mapping[Any, Floats]
+    """By latency; NaN where there is none."""
+    relative_errors: Mapping[Any, Floats]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +69,18 @@ class RequestCalibration:
     notes: tuple[str, ...]
     rows: int
     method: str
+    held_out: HeldOutLatencies
+    """What ``errors`` sums up."""
+
+    @property
+    def latency(self) -> Mapping[str, Any]:
+        """The ``latency:`` section."""
+        return {"kind": "linear", **self.coefficients}
+
+    @property
+    def remarks(self) -> Mapping[str, str]:
+        """None: every coefficient has an interval."""
+        return {}
 
 
 def calibrate_on_requests(
@@ -99,7 +126,8 @@ def calibrate_on_requests(
     if len(log) < _LEAST_REQUESTS:
         raise InputError(f"{path} has {len(log)} requests to use; allowed: at least {_LEAST_REQUESTS}. Measure longer")
     simulation = _Simulation(measurement, log, progress)
-    measured = overlap_rows(log, _with_end(log, log.measured))
+    with_end = _with_end(log, log.measured)
+    measured = overlap_rows(log, with_end)
     blocks = consecutive_blocks(len(log))
     coefficients = simulation.unbiased(measured, np.ones(len(log), dtype=bool))
     errors = {metric: np.full(len(log), np.nan) for metric in log.measured}
@@ -125,6 +153,14 @@ def calibrate_on_requests(
         notes=(engine_note(engine),),
         rows=len(log),
         method=_METHOD,
+        held_out=HeldOutLatencies(
+            each="request",
+            load=requests_in_system(log.arrival_s, with_end["e2e"]).astype(np.float64),
+            load_in_words="requests in the system at arrival",
+            prompt_tokens=log.prompt_tokens.astype(np.float64),
+            measured_s=log.measured,
+            relative_errors=errors,
+        ),
     )
 
 

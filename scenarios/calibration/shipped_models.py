@@ -23,19 +23,22 @@ from latency_models.catalogue.gpus import find_gpu
 from latency_models.fits.fit_quality import errors_by_regime
 from latency_models.fits.model_files import SHIPPED
 from latency_models.fits.step_sweep import SweepGroup, read_step_sweep
+from latency_models.fits.step_table import StepTable
 from latency_models.fits.steps_fit import HeldOut, fit_shares, fit_steps, leave_one_out
-from latency_models.laws.share_residuals import FactorTable
+from latency_models.laws.share_residuals import FactorTable, ShareResiduals
 from latency_models.laws.steps import FITTED_GPU, StepsCoefficients, StepsStepTime
+from scenarios.calibration.configured_steps import Configuration
+from scenarios.calibration.physical_fit import share_range, steps_section
+from scenarios.calibration.step_fit import valid_range
 
 _SCALED = "codellama-34b"
 _SCALED_TP = (1, 2, 4, 8)
+_JUMP, _JUMP_TOKENS = 1.1, 4096
+"""Factor above which a prefill of so many tokens or more is said to leave the law."""
+_RANGES = ("tokens", "sequences", "context")
 _SOURCE = (
     "MuxServe (github.com/EfficientLLMSys/MuxServe, commit 9fb0fa5, examples/placement/llama.json): single steps of "
     "LLaMA-1, fp16, early vLLM without chunked prefill, A100-80GB, MPS shares 30 to 100 %"
-)
-_TP_NOTE = (
-    "Prefill of more than about 32,000 tokens in one step with tensor parallelism takes up to twice as long as the law "
-    "says (the source shows a jump there that no term explains); engines with a token budget run no such steps."
 )
 _LENGTH_NOTE = "Measured with 32 to 512 tokens per sequence; attention to longer contexts follows the law's terms."
 
@@ -74,15 +77,14 @@ def write_shipped_models(sweep: Path, folder: Path) -> list[Path]:
         members = list(same)
         path = folder / f"{model}-{FITTED_GPU}-tp{tp}.yaml"
         held_out = [each for each in without_share if (each.group.model, each.group.tp) == (model, tp)]
-        values = _measured(members, fit_shares(members, gpu, start=coefficients), held_out)
+        values = _measured(members, fit_shares(members, gpu, coefficients), held_out)
         _write(path, values | {"provenance": origin | _METHOD_MEASURED})
         found.append(path)
     errors = _errors(leave_one_out(groups, gpu, "model"))
     for tp in _SCALED_TP:
         path = folder / f"{_SCALED}-{FITTED_GPU}-tp{tp}.yaml"
         values = {
-            "latency": _latency(_SCALED, tp, coefficients)
-            | {"fitted_models": sorted({group.model for group in groups})},
+            "latency": _latency(_SCALED, tp, coefficients, sorted({group.model for group in groups})),
             "errors": errors,
             "valid_range": _valid_range(groups),
             "provenance": origin | _METHOD_SCALED,
@@ -98,32 +100,48 @@ def write_shipped_models(sweep: Path, folder: Path) -> list[Path]:
 
 
 _METHOD_MEASURED = {
-    "method": "soft-L1 loss on log residuals, with factors over share and tokens; errors: each share predicted from "
-    "the others"
+    "method": "soft-L1 loss on log residuals of all models, with factors of this model over share and tokens; errors: "
+    "each share predicted from the others"
 }
 _METHOD_SCALED = {"method": "soft-L1 loss on log residuals of all models; errors: each model predicted from the others"}
 
 
 def _measured(members: Sequence[SweepGroup], law: StepsStepTime, held_out: Sequence[HeldOut]) -> dict[str, Any]:
     model, tp = members[0].model, members[0].tp
-    latency = _latency(model, tp, law.coefficients) | {"fitted_models": [model], "residuals": _residuals(law)}
+    latency = _latency(model, tp, law.coefficients, [model]) | {"residuals": _residuals(law)}
     return {
         "latency": latency,
         "errors": _errors(held_out),
         "valid_range": _valid_range(members),
-        "notes": [_LENGTH_NOTE] + ([_TP_NOTE] if tp > 1 else []),
+        "notes": [_LENGTH_NOTE, *_jump_notes(law.residuals)],
     }
 
 
-def _latency(model: str, tp: int, coefficients: StepsCoefficients) -> dict[str, Any]:
-    return {
-        "kind": "steps",
-        "model": model,
-        "gpu": FITTED_GPU,
-        "tp": tp,
-        "coefficients": {name: float(f"{value:.4g}") for name, value in asdict(coefficients).items()},
-        "fitted_gpu": FITTED_GPU,
-    }
+def _jump_notes(residuals: ShareResiduals | None) -> list[str]:
+    """From where long prefills leave the law, if they do."""
+    if residuals is None:
+        return []
+    table = residuals.prefill
+    whole = table.factors[-1]
+    long = [
+        place
+        for place, (tokens, factor) in enumerate(zip(table.tokens, whole, strict=True))
+        if tokens >= _JUMP_TOKENS and factor > _JUMP
+    ]
+    if not long:
+        return []
+    return [
+        f"Prefill from {table.tokens[long[0]]} tokens in one step takes {whole[long[0]]:.2f} to "
+        f"{max(whole[long[0] :]):.2f} times what the law says on the whole GPU; the factors hold that.  The source "
+        "shows this jump with tensor parallelism only, and about the same seconds at every share, so that neither "
+        "computing nor reading memory explains it.  Engines with a token budget below run no such steps."
+    ]
+
+
+def _latency(model: str, tp: int, coefficients: StepsCoefficients, fitted: Sequence[str]) -> dict[str, Any]:
+    rounded = {name: float(f"{value:.4g}") for name, value in asdict(coefficients).items()}
+    target = Configuration(model=model, tp=tp)
+    return steps_section(target, find_gpu(FITTED_GPU), StepsCoefficients(**rounded), fitted)
 
 
 def _residuals(law: StepsStepTime) -> dict[str, Any]:
@@ -152,14 +170,9 @@ def _errors(held_out: Sequence[HeldOut]) -> dict[str, Any]:
 
 
 def _valid_range(groups: Sequence[SweepGroup]) -> dict[str, Any]:
-    columns = {
-        name: np.concatenate([getattr(group.table, name) for group in groups])
-        for name in ("tokens", "sequences", "context")
-    }
-    shares = [group.compute_share for group in groups]
-    return {name: [int(column.min()), int(column.max())] for name, column in columns.items()} | {
-        "compute_share": [min(shares), max(shares)]
-    }
+    found = valid_range(StepTable.concatenate(group.table for group in groups))
+    whole = {name: [int(low), int(high)] for name, (low, high) in found.items() if name in _RANGES}
+    return whole | {name: list(ends) for name, ends in share_range(groups).items()}
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

@@ -25,6 +25,8 @@ STEP_KINDS = ("steps", "iteration-log", "vllm-bench", "grid")
 
 _GRID_COLUMNS = ("model", "tp", "sm_pct")
 _HEAD_BYTES = 200_000
+GRID_UNIT = "prefill_ms and decode_ms are milliseconds; are these seconds?"
+"""What to say to a grid whose times are implausible."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +52,13 @@ def kind_of(path: Path) -> str:
     """
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES).decode("utf-8", errors="replace")
+            head = stream.read(_HEAD_BYTES).decode("utf-8-sig", errors="replace")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path") from None
     except (OSError, EOFError) as error:
         raise InputError(f"cannot read {path}: {error}") from None
+    if not head.strip():
+        raise InputError(f"{path} is empty; allowed: {', '.join(KINDS)}, see docs/calibrate.md")
     if head.lstrip().startswith("{"):
         return "vllm-bench"
     if LINE.search(head):
@@ -68,9 +72,11 @@ def kind_of(path: Path) -> str:
         return "sweep"
     if any("arrival" in name for name in header):
         return "requests"
+    if "\0" in head:
+        raise InputError(f"{path} is a binary file; allowed: CSV, JSON, logs of vLLM, and these packed with gzip")
     raise InputError(
-        f"{path} is not recognised by its first line; allowed: {', '.join(KINDS)}, see docs/calibrate.md. If it is one "
-        "of them, name it with --from"
+        f"{path} is not recognised by its first line; allowed: {', '.join(KINDS)}, see docs/calibrate.md. Columns "
+        "are separated by commas, and have the names that are given there; --from names the kind"
     )
 
 
@@ -123,5 +129,5 @@ def _read_grid(path: Path, where: Mapping[str, str]) -> MeasuredSteps:
             raise invalid(f"--where {name}", text, "a whole number > 0")
         numbers[name] = int(text)
     table = read_batch_sweep(path, model=where["model"], tp=numbers["tp"], sm_pct=numbers["sm_pct"])
-    check_step_unit(str(path), table.duration_s)
+    check_step_unit(str(path), table.duration_s, advice=GRID_UNIT)
     return MeasuredSteps(table=table, groups=np.arange(len(table)), rows_read=len(table), consecutive=False)

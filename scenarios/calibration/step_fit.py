@@ -70,7 +70,8 @@ class StepCalibration:
     """95 % intervals of those that the steps can tell."""
     remarks: Mapping[str, str] = field(default_factory=dict)
     """Why another one has none, where it is not simply missing in the data."""
-    method: str = _METHOD
+    method: str
+    """How all of this was found."""
     table: StepTable
     labels: NDArray[np.str_]
     """Regime of each step."""
@@ -131,6 +132,7 @@ def calibrate_on_steps(measured: MeasuredSteps, *, separate_overhead: bool = Fal
     coefficients = {name: value for name, value in found.coefficients.items() if name in DEFAULT_TERMS}
     return StepCalibration(
         latency={"kind": "linear", **coefficients},
+        method=_METHOD,
         coefficients=coefficients,
         intervals=fitted,
         table=table,
@@ -181,7 +183,7 @@ def prepared(measured: MeasuredSteps, *, separate_overhead: bool, most: int) -> 
         If the source does not separate CPU time although it is asked for.
     """
     rows = len(measured.table)
-    chosen = slice(None, None, -(-rows // most))
+    chosen = slice(None, None, max(1, -(-rows // most)))
     if rows > most:
         measured = _thinned(measured, chosen)
     table, cpu = measured.table, measured.cpu

@@ -57,6 +57,7 @@ def read_step_rows(path: Path, *, unit: str | None = None) -> MeasuredSteps:
     duration_s, cpu_s = _durations(path, frame, 1.0 if unit is None else UNITS[unit])
     check_step_unit(str(path), duration_s, unit)
     counts = {name: column(path, frame, name) for name in COUNTS}
+    _check_sum(path, frame, counts)
     prefill_seqs, decode_seqs = counts["n_prefill_seqs"], counts["n_decode"]
     notes: list[str] = []
     if "items" in frame.columns:
@@ -97,7 +98,7 @@ def read_frame(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path") from None
     except (OSError, EOFError, ValueError) as error:
@@ -126,6 +127,19 @@ def column(path: Path, frame: pd.DataFrame, name: str, *, positive: bool = False
         allowed = f"a finite number {'>' if positive else '>='} 0"
         raise invalid(f"{path} line {line}, {name}", frame[name].iloc[row], allowed)
     return values
+
+
+def _check_sum(path: Path, frame: pd.DataFrame, counts: dict[str, Floats]) -> None:
+    """Refuse steps whose tokens are not those of their prefills and one for each decoding sequence."""
+    wrong = counts["n_tokens"] != counts["n_prefill_tokens"] + counts["n_decode"]
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise invalid(
+            f"{path} line {int(frame.index[row]) + 2}, n_tokens",
+            frame["n_tokens"].iloc[row],
+            f"n_prefill_tokens + n_decode, which is {counts['n_prefill_tokens'][row] + counts['n_decode'][row]:g}",
+            "Steps that decode several tokens of a sequence at once are not supported.",
+        )
 
 
 def _durations(path: Path, frame: pd.DataFrame, unit_s: float) -> tuple[Floats, Floats | None]:

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from latency_models.errors import InputError, check_finite, invalid
-from latency_models.fits.fit_quality import FOLDS, RegimeError, consecutive_blocks
+from latency_models.fits.fit_quality import FOLDS, consecutive_blocks
 from latency_models.fits.step_table import Floats
 from scenarios.calibration.request_columns import check_latency_unit, engine_note, recognised_columns, server_of
-from scenarios.calibration.request_fit import RequestCalibration, badly_known, latency_errors
+from scenarios.calibration.request_fit import HeldOutLatencies, RequestCalibration, badly_known, latency_errors
 from scenarios.measurements.fit import FitTarget, FittedParameter, SimulatorFit, fit_through_simulator
 from scenarios.measurements.logs import RequestTable, RunTable, read_log
 from scenarios.measurements.measurement_files import with_values
 from scenarios.measurements.replay import replay
-from scenarios.measurements.schema import ParameterSection
+from scenarios.measurements.schema import Metric, ParameterSection
 from sim.random_streams import named_generator
 
 TERMS = ("base_s", "per_token_s", "per_context_token_s")
@@ -85,13 +85,21 @@ def calibrate_on_sweep(
     return RequestCalibration(
         coefficients=values,
         intervals=intervals,
-        errors=errors,
+        errors=latency_errors(errors),
         training_mean=found.mean_error,
         warnings=tuple(badly_known(values, intervals)),
         valid_range={key: (float(column.min()), float(column.max())) for key, column in quantities.items()},
         notes=(engine_note(engine), *([] if rate_column is None else [_ARRIVALS])),
         rows=len(log),
         method=_METHOD,
+        held_out=HeldOutLatencies(
+            each="level",
+            load=load,
+            load_in_words="requests per second" if rate_column is not None else "requests kept in flight",
+            prompt_tokens=np.asarray(lengths, dtype=np.float64),
+            measured_s=log.measured,
+            relative_errors=errors,
+        ),
     )
 
 
@@ -156,7 +164,7 @@ def _cross_validated(
     found: SimulatorFit,
     parameters: Mapping[str, ParameterSection],
     progress: Callable[[int], None] | None,
-) -> tuple[list[RegimeError], dict[str, tuple[float, float]]]:
+) -> tuple[dict[Metric, Floats], dict[str, tuple[float, float]]]:
     """Leave each fold out: errors of its rows by the law of the others, and how much the law changes (jackknife)."""
     blocks = consecutive_blocks(len(target.log))
     begin = {
@@ -179,7 +187,7 @@ def _cross_validated(
         each.key: _jackknifed(each, [law[each.key] for law in laws], parameters[each.key].highest)
         for each in found.parameters
     }
-    return latency_errors(errors), intervals
+    return errors, intervals
 
 
 def _jackknifed(fitted: FittedParameter, left_out: Sequence[float], highest: float) -> tuple[float, float]:

@@ -30,13 +30,14 @@ from scenarios.measurements.evaluation import Progress, open_measurement
 def accuracy(measurements: tuple[str, ...], layout: str, out: Path | None, plots: Path | None) -> None:
     """Predict what was measured on real servers, and print how far off the predictions are.
 
-    FILE is a measurement file, or the name of one that comes with routerwise; `all` is all of those. A file says what
-    the server was, what it was sent and what was measured; whatever is fitted is fitted on other data than is judged.
+    FILE is a measurement file, or the name of one that comes with routerwise; `all` is all of those whose operator
+    tables are installed. A file says what the server was, what it was sent and what was measured; whatever is fitted is
+    fitted on other data than is judged.
     """
-    from scenarios.measurements.measurement_files import shipped_names
+    from scenarios.measurements.measurement_files import usable_names
     from scenarios.measurements.report import as_json, markdown, print_tables
 
-    names = [name for given in measurements for name in (shipped_names() if given == "all" else [given])]
+    names = [name for given in measurements for name in (usable_names() if given == "all" else [given])]
     for folder in (None if out is None else out.parent, None if plots is None else plots.parent):
         if folder is not None and not folder.is_dir():
             raise InputError(f"the folder {folder} does not exist; create it first")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +15,15 @@ import click
 from latency_models.errors import InputError, invalid
 
 if TYPE_CHECKING:
+    from latency_models.catalogue.gpus import GpuSpec
+    from scenarios.calibration.configured_steps import ModelNames
     from scenarios.calibration.request_fit import RequestCalibration
     from scenarios.calibration.step_fit import StepCalibration
 
 _KINDS = ("steps", "iteration-log", "vllm-bench", "requests", "grid", "sweep")
 _THROUGH_SIMULATOR = ("requests", "sweep")
 _UNITS = ("s", "ms", "us", "ns")
+_LAWS = ("linear", "steps")
 
 
 @click.command()
@@ -37,6 +42,22 @@ _UNITS = ("s", "ms", "us", "ns")
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Residual plot (.png, .svg, .pdf) to write."
 )
+@click.option(
+    "--law",
+    type=click.Choice(_LAWS),
+    default="linear",
+    show_default=True,
+    help="Linear, or in physical terms that scale to other models and GPUs (steps).",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="[NAME_IN_FILE=]NAME",
+    help="Law steps: the model, of the catalogue or a config.json; or what a name in a grid means.",
+)
+@click.option("--gpu", help="Law steps: the GPU, of the catalogue.")
+@click.option("--tp", type=click.IntRange(min=1), help="Law steps: tensor-parallel GPUs.")
 @click.option("--unit", type=click.Choice(_UNITS), help="Unit of times whose columns do not name one; default: s.")
 @click.option(
     "--where", multiple=True, metavar="COLUMN=VALUE", help="Rows of a grid, of requests or of a sweep to take."
@@ -56,6 +77,10 @@ def calibrate(
     kind: str,
     out: Path,
     plot: Path | None,
+    law: str,
+    models: tuple[str, ...],
+    gpu: str | None,
+    tp: int | None,
     unit: str | None,
     where: tuple[str, ...],
     columns: tuple[str, ...],
@@ -71,15 +96,11 @@ def calibrate(
     sweeps over concurrency or rate; see docs/calibrate.md. Use the result as `latency: {kind: file, path: OUT}`.
     """
     from scenarios.calibration.engine_given import engine_given
-    from scenarios.calibration.plot import check_plot_path, plot_residuals
+    from scenarios.calibration.plot import residual_plot
     from scenarios.calibration.report import model_values, provenance, write_model
     from scenarios.calibration.sources import kind_of
 
-    if plot is not None:
-        check_plot_path(plot)
-    for path in (out, plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise invalid("folder of the output", str(path.parent), "an existing folder", "Create it first.")
+    _check_outputs(sources, out, plot)
     found = {path: kind_of(path) if kind == "auto" else kind for path in sources}
     if len(set(found.values())) > 1:
         each = ", ".join(f"{path.name} ({name})" for path, name in found.items())
@@ -88,10 +109,13 @@ def calibrate(
     settings = engine_given(engine, assignments)
     if settings and kind in ("steps", "grid"):
         raise invalid("engine settings", settings, f"none with {kind}, which say themselves what each step computed")
+    physical = _physical(law, models, gpu, tp)
     if kind in _THROUGH_SIMULATOR:
-        for name, given in (("--plot", plot), ("--separate-overhead", separate_overhead), ("--noise", noise)):
+        for name, given in (("--separate-overhead", separate_overhead), ("--noise", noise)):
             if given:
                 raise invalid(name, given, f"only where steps are measured; {kind} shows latencies of requests")
+        if physical is not None:
+            raise invalid("--law", law, f"linear with {kind}; the law steps is fitted where steps are measured")
         if len(sources) > 1:
             raise invalid(
                 "number of sources", len(sources), f"one file with {kind}", "Give the same file with all rows."
@@ -103,14 +127,58 @@ def calibrate(
     else:
         if columns:
             raise invalid("--column", list(columns), f"only with requests and sweeps; the columns of {kind} are fixed")
-        steps, origin = _on_steps(sources, kind, settings, unit, _pairs("--where", where), separate_overhead, seed)
+        steps, origin = _on_steps(
+            sources, kind, settings, unit, _pairs("--where", where), separate_overhead, physical, seed
+        )
         calibration = steps
         values = model_values(steps, origin, noise=noise)
-        if plot is not None:
-            plot_residuals(plot, steps)
-    write_model(out, values)
+    with nullcontext() if plot is None else residual_plot(plot, calibration):
+        write_model(out, values)
     _print(calibration)
     click.echo(f"Model: {out}" + (f", residual plot: {plot}" if plot is not None else ""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Physical:
+    """What the law in physical terms needs beside the steps."""
+
+    names: ModelNames
+    gpu: GpuSpec
+    tp: int | None
+
+
+def _physical(law: str, models: Sequence[str], gpu: str | None, tp: int | None) -> _Physical | None:
+    from latency_models.catalogue.gpus import find_gpu
+    from scenarios.calibration.configured_steps import model_names
+
+    if law == "linear":
+        for name, given in (("--model", list(models) or None), ("--gpu", gpu), ("--tp", tp)):
+            if given is not None:
+                raise invalid(name, given, "only with --law steps; the linear law knows no model and no GPU")
+        return None
+    if gpu is None:
+        raise InputError("--gpu is missing; allowed with --law steps: the GPU of the measurement, e.g. h100-80gb")
+    return _Physical(names=model_names(models), gpu=find_gpu(gpu), tp=tp)
+
+
+def _check_outputs(sources: Sequence[Path], out: Path, plot: Path | None) -> None:
+    """Refuse places where nothing can be written, or something else would be lost, before any work is done."""
+    from scenarios.calibration.plot import check_plot_path
+
+    taken = {path.resolve(): "a source" for path in sources}
+    for name, path in (("--out", out), ("--plot", plot)):
+        if path is None:
+            continue
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            raise invalid(f"folder of {name}", str(path.parent), "an existing folder", "Create it first.")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise invalid(f"folder of {name}", str(path.parent), "a folder that you may write to")
+        if path.resolve() in taken:
+            raise invalid(name, str(path), f"another file; this one is {taken[path.resolve()]}")
+        taken[path.resolve()] = name
+    if plot is not None:
+        check_plot_path(plot)
 
 
 def _on_steps(
@@ -120,8 +188,11 @@ def _on_steps(
     unit: str | None,
     where: Mapping[str, str],
     separate_overhead: bool,
+    physical: _Physical | None,
     seed: int,
 ) -> tuple[StepCalibration, dict[str, Any]]:
+    from scenarios.calibration.configured_steps import read_configured_steps
+    from scenarios.calibration.physical_fit import calibrate_steps_law
     from scenarios.calibration.report import provenance
     from scenarios.calibration.sources import Reading, read_steps
     from scenarios.calibration.step_fit import calibrate_on_steps
@@ -130,8 +201,13 @@ def _on_steps(
     reading = Reading(
         engine=EngineSettings.from_mapping(dict(settings)), given=frozenset(settings), unit=unit, where=where
     )
-    measured = read_steps(kind, sources, reading)
-    calibration = calibrate_on_steps(measured, separate_overhead=separate_overhead, seed=seed)
+    if physical is None:
+        measured = read_steps(kind, sources, reading)
+        calibration = calibrate_on_steps(measured, separate_overhead=separate_overhead, seed=seed)
+    else:
+        configured = read_configured_steps(kind, sources, reading, physical.names, physical.tp)
+        measured = configured.measured
+        calibration = calibrate_steps_law(configured, physical.gpu, separate_overhead=separate_overhead)
     click.echo(f"{kind}: {measured.rows_read} steps read, {calibration.rows} used")
     for reason, count in measured.dropped.items():
         click.echo(f"  left out: {count} {reason}")
@@ -193,7 +269,8 @@ def _print(calibration: StepCalibration | RequestCalibration) -> None:
     """What was found, on standard output; warnings on standard error."""
     from scenarios.calibration.report import coefficient_rows, error_rows, summary_lines
 
-    _table(("coefficient", "value (s)", "95 % interval", "meaning"), coefficient_rows(calibration), left=(0, 3))
+    value = "value (s)" if calibration.latency["kind"] == "linear" else "value (s, or a share)"
+    _table(("coefficient", value, "95 % interval", "meaning"), coefficient_rows(calibration), left=(0, 3))
     _table(("cross-validated error", "rows", "median", "P90", "bias"), error_rows(calibration.errors), left=(0,))
     for line in summary_lines(calibration):
         click.echo(line)

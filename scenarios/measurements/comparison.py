@@ -202,8 +202,10 @@ def _span_s(arrival_s: Floats, e2e_s: Floats) -> float:
 def _compare_runs(measurement: Measurement, log: RunTable, replayed: Replay, judged: Rows) -> Comparison:
     saturated = np.zeros(len(log), dtype=np.bool_)
     steps = None
-    if isinstance(measurement.log, ClosedLoopLog) and "ttft" in log.measured:
-        steps, saturated = _saturation(measurement, measurement.log, log, replayed, judged)
+    section = measurement.log
+    # A batch given at once waits for its turn by its nature.
+    if isinstance(section, ClosedLoopLog) and section.statistic != "longest" and "ttft" in log.measured:
+        steps, saturated = _saturation(measurement, section, log, replayed, judged)
     figures: list[Figure] = []
     errors: dict[str, float] = {}
     for metric, values in log.measured.items():

@@ -286,7 +286,7 @@ class _Problem:
         if key not in self._known:
             values = dict(zip(self._names, (scaled * self._sizes).tolist(), strict=True))
             replays = [
-                replay(with_values(target.measurement, values), target.log, until_s=until_s).predicted
+                replay(with_values(target.measurement, values), target.log, until_s=until_s, rows=target.rows).predicted
                 for target, until_s in zip(self._targets, self._ends_s, strict=True)
             ]
             self.simulations += len(replays)

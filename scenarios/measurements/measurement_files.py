@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from latency_models.errors import InputError, invalid, unknown_name
+from latency_models.tables.operator_tables import PACKAGE
 from latency_models.yaml_files import anchor_paths, read_yaml
 from scenarios.measurements.schema import Measurement, StepsMeasurement
 from scenarios.schema_errors import describe
@@ -18,11 +20,23 @@ Schema = TypeVar("Schema", Measurement, StepsMeasurement)
 
 SHIPPED = Path(str(files("scenarios") / "measured"))
 """Folder of the measurement files that come with the package."""
+WITH_PACKAGE_TABLES = SHIPPED / "aiconfigurator"
+"""Folder of those that need the tables of the Python package ``aiconfigurator-core``."""
 
 
 def shipped_names() -> list[str]:
     """Names of the measurement files that come with the package."""
-    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+    return sorted(_shipped())
+
+
+def usable_names() -> list[str]:
+    """Those of :func:`shipped_names` whose operator tables are installed."""
+    installed = importlib.util.find_spec(PACKAGE) is not None
+    return sorted(name for name, path in _shipped().items() if installed or path.parent != WITH_PACKAGE_TABLES)
+
+
+def _shipped() -> dict[str, Path]:
+    return {path.stem: path for folder in (SHIPPED, WITH_PACKAGE_TABLES) for path in folder.glob("*.yaml")}
 
 
 def find_measurement(name: str, base_dir: Path = Path()) -> Path:
@@ -38,9 +52,10 @@ def find_measurement(name: str, base_dir: Path = Path()) -> Path:
         return path
     if path.suffix in {".yaml", ".yml"}:
         raise invalid("measurement file", name, "an existing YAML file, or the name of a shipped one")
-    if name in shipped_names():
-        return SHIPPED / f"{name}.yaml"
-    raise unknown_name("measurement file", name, shipped_names())
+    shipped = _shipped()
+    if name in shipped:
+        return shipped[name]
+    raise unknown_name("measurement file", name, sorted(shipped))
 
 
 def read_measurement(name: str, base_dir: Path = Path()) -> Measurement | StepsMeasurement:

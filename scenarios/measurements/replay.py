@@ -17,6 +17,7 @@ from scenarios.measurements.conversations import ConversationTraffic
 from scenarios.measurements.logs import Log, RequestTable, RunTable
 from scenarios.measurements.measurement_files import with_values
 from scenarios.measurements.schema import AggregatesLog, ClosedLoopLog, ConversationsLog, Measurement, Metric
+from scenarios.measurements.sheets import Rows
 from scenarios.schema import cluster_of
 from scenarios.workloads.closed_loop import ClosedLoopTraffic
 from scenarios.workloads.generators import Bounds
@@ -29,7 +30,7 @@ from sim.random_streams import seed_sequence
 from sim.results import Floats, Ints, SimulationResult
 from sim.workload import OpenTraffic, Segment, Traffic
 
-_STATISTICS = {"mean": np.nanmean, "median": np.nanmedian, "longest": np.nanmax}
+_STATISTICS: dict[str, Callable[[Floats], Any]] = {"mean": np.nanmean, "median": np.nanmedian, "longest": np.nanmax}
 
 Progress = Callable[[int, int], None]
 """Called with the number of simulations done and of all."""
@@ -56,7 +57,12 @@ class Replay:
 
 
 def replay(
-    measurement: Measurement, log: Log, progress: Progress | None = None, *, until_s: float = math.inf
+    measurement: Measurement,
+    log: Log,
+    progress: Progress | None = None,
+    *,
+    until_s: float = math.inf,
+    rows: Rows | None = None,
 ) -> Replay:
     """Simulate what a log was sent.
 
@@ -70,6 +76,8 @@ def replay(
         See :data:`Progress`.
     until_s : float
         In an open loop of requests, send only those that arrive up to this time of the log.
+    rows : ndarray of bool, shape (n,), optional
+        In a log of runs, simulate only these; default all.
 
     Raises
     ------
@@ -81,8 +89,9 @@ def replay(
     section = measurement.log
     if not isinstance(section, AggregatesLog | ClosedLoopLog):
         raise InputError(f"log.kind {section.kind} has no runs; read its own log")
-    means: dict[Metric, list[float]] = {metric: [] for metric in log.measured}
-    for row in range(len(log)):
+    means: dict[Metric, Floats] = {metric: np.full(len(log), np.nan) for metric in log.measured}
+    chosen = range(len(log)) if rows is None else np.flatnonzero(rows).tolist()
+    for done, row in enumerate(chosen, start=1):
         changed = {key: yaml.safe_load(log.cells[column][row]) for key, column in section.settings.items()}
         server = with_values(measurement, changed) if changed else measurement
         if isinstance(section, AggregatesLog):
@@ -93,10 +102,10 @@ def replay(
         else:
             found = _replay_level(server, section, log, row)
         for metric, values in means.items():
-            values.append(found[metric])
+            values[row] = found[metric]
         if progress is not None:
-            progress(row + 1, len(log))
-    return Replay(predicted={metric: np.array(values) for metric, values in means.items()})
+            progress(done, len(chosen))
+    return Replay(predicted=means)
 
 
 def _replay_requests(measurement: Measurement, table: RequestTable, until_s: float) -> Replay:
