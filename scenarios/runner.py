@@ -29,6 +29,7 @@ from scenarios.scenario_files import dump_scenario
 from scenarios.schema import Scenario
 from scenarios.workloads.build import build_traffic, inspect_workload, trace_paths
 from sim.cluster import simulate
+from sim.cluster_spec import ModelSpec
 from sim.random_streams import seed_sequence
 from sim.results import SimulationResult
 
@@ -87,8 +88,10 @@ def run_scenario(
         if note is not None:
             note(f"trace {path}: columns not used: {', '.join(columns)}")
     for model in cluster.models:
-        if note is not None:
-            for text in latency_notes(scenario.models[model.name].latency, model.replicas[0].settings):
+        section = scenario.models[model.name]
+        texts = latency_notes(section.latency, model.replicas[0].settings)
+        for text in (*texts, *(_capacities(model) if section.memory is not None else ())):
+            if note is not None:
                 note(f"{model.name}: {text}")
     _check_outputs(options)
     began = time.time()
@@ -124,6 +127,12 @@ def run_scenario(
             manifest = _manifest(scenario, text, began, time.perf_counter() - clock, events)
             write_summary(folder / "manifest.json", manifest)
     return summary
+
+
+def _capacities(model: ModelSpec) -> list[str]:
+    """KV capacity of the replicas that derive it from memory, to be held against the log of a real server."""
+    found = {replica.settings.num_gpu_blocks: replica.settings.block_size for replica in model.replicas}
+    return [f"{blocks:,} KV blocks, {blocks * size:,} tokens, derived from memory" for blocks, size in found.items()]
 
 
 def _check_outputs(options: RunOptions) -> None:

@@ -228,4 +228,8 @@ def test_a_run_on_synthetic_latencies_says_so(scenario):
     notes = []
     loaded = scenario("models.server.latency={kind: roofline, gpu: h100, model: llama-3.1-8b}", BY_NAME)
     run_scenario(loaded, RunOptions(), note=notes.append)
-    assert notes == ["server: step times are synthetic (latency kind roofline), not measured"]
+    blocks = loaded.cluster().models[0].replicas[0].settings.num_gpu_blocks
+    assert notes == [
+        "server: step times are synthetic (latency kind roofline), not measured",
+        f"server: {blocks:,} KV blocks, {blocks * 16:,} tokens, derived from memory",
+    ]

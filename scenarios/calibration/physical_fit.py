@@ -89,6 +89,8 @@ _MEANING = {
     "hidden_passes": "passes of a token's activations, model width",
     "inner_passes": "passes of a token's activations, inner width",
     "reduce_s": "time of each sum over the shards",
+    "short_link": "share of the links that a short sum reaches",
+    "bulk_reduce_s": "start of a long sum",
     "head_start_s": "time to start the attention of a head",
 }
 _MEASURE = {
