@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,10 +167,19 @@ def find_architecture(name_or_path: str | Path, extra: Path | None = None) -> Ar
 
 def _from_json(path: Path) -> Architecture:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
         raise InputError(f"cannot read model config {path}: {error}") from None
     return architecture_of(config, str(path), source=str(path))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of whose equal keys Python would silently keep the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return found
 
 
 def architecture_of(config: object, name: str, *, source: str = "") -> Architecture:
@@ -190,20 +200,23 @@ def architecture_of(config: object, name: str, *, source: str = "") -> Architect
         An unsupported kind of model, or a missing or wrong key: the message names the key.
     """
     if not isinstance(config, Mapping):
-        raise invalid(f"{name}: config", config, "the keys of a Hugging Face config.json")
+        raise invalid(f"{name}: config", type(config).__name__, "the keys of a Hugging Face config.json")
     kind = config.get("model_type")
     for key, reason in _UNSUPPORTED_KEYS.items():
         if config.get(key):
-            raise invalid(
-                f"{name}: {key}", config[key], f"no such key, as {reason} is not supported", _USE_A_MEASUREMENT
-            )
+            shown = "given" if isinstance(config[key], dict | list) else config[key]
+            raise invalid(f"{name}: {key}", shown, f"no such key, as {reason} is not supported", _USE_A_MEASUREMENT)
+    other_layers = _keys_of_other_layers(config)
     if kind not in _SUPPORTED:
-        raise invalid(
-            f"{name}: model_type",
-            kind,
-            f"one of {', '.join(sorted(_SUPPORTED))}",
-            "If its layers are those of a Llama (attention, gated MLP), set model_type to llama",
-        )
+        advice = _USE_A_MEASUREMENT
+        if not other_layers and all(config.get(key) for key in _LLAMA_KEYS):
+            advice = "If its layers are those of a Llama (attention, gated MLP), set model_type to llama"
+        raise invalid(f"{name}: model_type", kind, f"one of {', '.join(sorted(_SUPPORTED))}", advice)
+    if kind not in _EXPERTS_KEY and other_layers:
+        key = other_layers[0]
+        shown = "given" if isinstance(config[key], dict | list) else config[key]
+        allowed = f"no such key with model_type {kind}, whose layers are all attention and a dense MLP"
+        raise invalid(f"{name}: {key}", shown, allowed, _USE_A_MEASUREMENT)
     if kind == "opt":
         return _opt(config, name, source)
     heads = _size(config, name, "num_attention_heads")
@@ -241,6 +254,9 @@ _UNSUPPORTED_KEYS = {
     "text_config": "a nested text model (take its text_config as the config.json)",
     "block_configs": "a shape that changes from layer to layer",
 }
+_LLAMA_KEYS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+_OTHER_LAYERS = re.compile("mamba|ssm|rwkv|lru_|conv_|attn_layer|block_type|hybrid|recurrent|expert|linear_")
+"""What keys of state spaces, convolutions, linear attention and mixtures have in their names."""
 _EXPERTS_KEY = {
     "mixtral": "num_local_experts",
     "minimax_m2": "num_local_experts",
@@ -249,11 +265,18 @@ _EXPERTS_KEY = {
     "qwen3_moe": "num_experts",
 }
 _SUPPORTED = {
-    *("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "starcoder2", "opt"),
+    *("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3_text", "starcoder2", "opt"),
     *_EXPERTS_KEY,
 }
-_TIED = {"gemma", "gemma2", "starcoder2", "opt"}
-_EVERY_SECOND_WINDOW = {"gemma2", "gpt_oss"}
+_TIED = {"gemma", "gemma2", "gemma3_text", "starcoder2", "opt"}
+_HEAD_DIM = {"gemma": 256, "gemma2": 256, "gemma3_text": 256}
+"""Where the default is not the width over the heads."""
+_FULL_EVERY = {"gemma2": 2, "gpt_oss": 2, "gemma3_text": 6}
+"""One layer in so many sees everything, the others have a window; elsewhere all have it."""
+
+
+def _keys_of_other_layers(config: Mapping[str, Any]) -> list[str]:
+    return [key for key, value in config.items() if value and _OTHER_LAYERS.search(str(key)) and value != 1]
 
 
 def _size(config: Mapping[str, Any], name: str, key: str, *, default: int | None = None, minimum: int = 1) -> int:
@@ -266,6 +289,8 @@ def _size(config: Mapping[str, Any], name: str, key: str, *, default: int | None
 
 
 def _head_dim(config: Mapping[str, Any], name: str, hidden: int, heads: int) -> int:
+    if config.get("model_type") in _HEAD_DIM:
+        return _size(config, name, "head_dim", default=_HEAD_DIM[config["model_type"]])
     if config.get("head_dim") is None and hidden % heads:
         raise invalid(f"{name}: hidden_size", hidden, f"a multiple of num_attention_heads, {heads}", "Or give head_dim")
     return _size(config, name, "head_dim", default=hidden // heads)
@@ -297,7 +322,9 @@ def _window(config: Mapping[str, Any], name: str, kind: str, layers: int) -> tup
     kinds = config.get("layer_types")
     if isinstance(kinds, list):
         return window, sum(1 for layer_kind in kinds if layer_kind == "sliding_attention")
-    return window, (layers + 1) // 2 if kind in _EVERY_SECOND_WINDOW else layers
+    if kind not in _FULL_EVERY:
+        return window, layers
+    return window, layers - layers // _size(config, name, "sliding_window_pattern", default=_FULL_EVERY[kind])
 
 
 def _opt(config: Mapping[str, Any], name: str, source: str) -> Architecture:

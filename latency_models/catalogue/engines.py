@@ -13,6 +13,10 @@ from latency_models.catalogue.gpus import GpuSpec
 from latency_models.errors import InputError, check_count, check_finite, invalid
 
 
+_NEWEST = (0, 32)
+"""Newest version of vLLM whose defaults were looked at."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineDefaults:
     """What a version of vLLM does unless told otherwise.
@@ -92,6 +96,18 @@ def find_engine(version: str | None = None, extra: Path | None = None) -> Engine
     found = entries[older[-1]]
     check_keys(EngineDefaults, "engine", older[-1], found)
     return EngineDefaults(name=older[-1], **found)
+
+
+def version_note(version: str) -> str | None:
+    """A sentence on a version that is later than all that were looked at; ``None`` for a known one."""
+    if _numbers(version) <= _NEWEST:
+        return None
+    newest = ".".join(map(str, _NEWEST))
+    found = find_engine(version)
+    return (
+        f"vLLM {version} is not known here (the newest is {newest}); the defaults of {found.name} to {newest} are taken: "
+        f"utilisation {found.gpu_memory_utilization:g}, {found.graph_reserve_gib:g} GiB for CUDA graphs"
+    )
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from functools import cache
@@ -56,9 +57,15 @@ def find_entry(section: str, kind: str, name: str, extra: Path | None) -> tuple[
     for entries in (own, shipped(section)):
         for entry_name, entry in entries.items():
             if name.lower() in {called.lower() for called in _names(section, entry_name, entry)}:
-                return entry_name, {key: value for key, value in entry.items() if key != "aliases"}
+                return entry_name, {key: _number(value) for key, value in entry.items() if key != "aliases"}
             known.append(entry_name)
     raise unknown_name(kind, name, known)
+
+
+def _number(value: Any) -> Any:
+    """The number that a person means by ``9.0e11``, which to YAML 1.1 is a text for want of the sign in ``9.0e+11``."""
+    is_exponent = isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value)
+    return float(value) if is_exponent else value
 
 
 @cache

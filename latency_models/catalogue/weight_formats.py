@@ -37,11 +37,15 @@ class WeightFormat:
 _FORMATS = (
     WeightFormat(name="bf16", bits=16.0, math_format="bf16"),
     WeightFormat(name="fp8", bits=8.0, math_format="fp8"),
-    WeightFormat(name="int8", bits=8.0, math_format="fp8"),
+    # 8-bit weights alone are widened, and multiplied by 16-bit activations.
+    WeightFormat(name="int8", bits=8.0, math_format="bf16"),
+    # With activations in 8-bit integers as well, whose throughput is that of fp8 where a GPU has both.
+    WeightFormat(name="w8a8", bits=8.0, math_format="fp8"),
     # A 16-bit scale and a 4-bit zero point for each group of 128 weights.
     WeightFormat(name="int4", bits=4.0 + 20.0 / 128.0, math_format="bf16"),
     # An 8-bit scale for each block of 16 weights.
     WeightFormat(name="nvfp4", bits=4.5, math_format="fp4"),
+    WeightFormat(name="nvfp4a16", bits=4.5, math_format="bf16"),
     # An 8-bit exponent for each block of 32 weights (OCP microscaling formats, v1.0).
     WeightFormat(name="mxfp4", bits=4.25, math_format="bf16", experts_only=True),
 )
@@ -120,11 +124,24 @@ def _compressed(quantisation: Mapping[str, Any], where: str) -> str:
         weights = group.get("weights") if isinstance(group, Mapping) else None
         if not isinstance(weights, Mapping):
             raise invalid(f"{where}.config_groups.{key}.weights", weights, "num_bits and type of the weights", _NAME_IT)
-        bits = weights.get("num_bits")
-        if weights.get("type") == "float" and bits in (4, 8):
-            names.add("nvfp4" if bits == 4 else "fp8")
-        else:
-            names.add(_integers(bits, f"{where}.config_groups.{key}.weights.num_bits"))
+        activations = group.get("input_activations")
+        names.add(_group_format(weights, activations, f"{where}.config_groups.{key}"))
     if len(names) > 1:
         raise InputError(f"{where}.config_groups mixes {', '.join(sorted(names))}; allowed: one format. {_NAME_IT}")
     return names.pop()
+
+
+def _group_format(weights: Mapping[str, Any], activations: Any, where: str) -> str:
+    """Format of a group's weights; without a format of the activations, these stay in 16 bits."""
+    bits = weights.get("num_bits")
+    if weights.get("type") == "float" and bits in (4, 8):
+        if activations:
+            return "nvfp4" if bits == 4 else "fp8"
+        # To memory and matrix units, 8 bits are 8 bits.
+        return "nvfp4a16" if bits == 4 else "int8"
+    alone = _integers(bits, f"{where}.weights.num_bits")
+    if not activations:
+        return alone
+    if bits == 8 and isinstance(activations, Mapping) and activations.get("num_bits") == 8:
+        return "w8a8"
+    raise invalid(f"{where}.input_activations", "given", f"none, or 8 bits beside weights of 8 (here {bits})", _NAME_IT)

@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 
 from latency_models.catalogue.architectures import Architecture, find_architecture
 from latency_models.catalogue.gpus import GpuSpec, find_gpu
-from latency_models.errors import InputError
-from latency_models.sections.base import Section
+from latency_models.errors import InputError, invalid
+from latency_models.sections.base import Section, refuse_in_pydantic
+from latency_models.yaml_files import read_yaml
 
 
 class CatalogueEntry(Section):
@@ -20,9 +21,19 @@ class CatalogueEntry(Section):
 
     @model_validator(mode="after")
     def _a_catalogue_needs_a_name(self) -> CatalogueEntry:
-        if (self.name is None) != self.path.endswith(".json"):
+        is_config = self.path.endswith(".json")
+        if is_config and self.name is not None:
             raise ValueError("name goes with a YAML catalogue, whose entry it names, and not with a config.json")
+        if not is_config and self.name is None:
+            refuse_in_pydantic(self._ask_for_a_name)
         return self
+
+    def _ask_for_a_name(self) -> None:
+        path = Path(self.path)
+        if path.suffix not in (".yaml", ".yml"):
+            raise invalid("path", self.path, "a YAML catalogue (with name), or a model's config.json")
+        entries = [name for section in read_yaml(path, "catalogue").values() if isinstance(section, dict) for name in section]
+        raise InputError(f"name is missing; give name: one of {', '.join(map(str, entries)) or 'the entries'} in {path}")
 
 
 def gpu_of(named: str | CatalogueEntry) -> GpuSpec:

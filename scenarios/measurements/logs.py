@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from latency_models.errors import InputError, invalid
+from scenarios.measurements.plausible_times import check_arrivals, check_latencies
 from scenarios.measurements.schema import (
     METRICS,
     TIMES,
@@ -26,10 +27,6 @@ from scenarios.measurements.schema import (
 from scenarios.measurements.sheets import Rows, Sheet, matching
 from scenarios.traces.sources import json_document
 from sim.results import Floats, Ints
-
-_LONGEST_MEDIAN_S = 3600.0
-_SHORTEST_MEDIAN_S = 1e-5
-"""Median latencies beyond these are taken for a wrong unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,31 +276,4 @@ def _durations(sheet: Sheet, columns: Mapping[str, str]) -> dict[Metric, Floats]
     for metric in METRICS:
         if metric in columns:
             measured[metric] = sheet.seconds(columns[metric], minimum=0.0)
-    _check_units(sheet, measured)
     return measured
-
-
-def _check_units(sheet: Sheet, measured: Mapping[Metric, Floats]) -> None:
-    """Find times that can only be in another unit."""
-    medians = {metric: float(np.nanmedian(values)) for metric, values in measured.items() if not _empty(values)}
-    for metric, median_s in medians.items():
-        if not _SHORTEST_MEDIAN_S <= median_s <= _LONGEST_MEDIAN_S:
-            raise invalid(
-                f"{sheet.path}: median {metric} in seconds",
-                median_s,
-                f"{_SHORTEST_MEDIAN_S:g} to {_LONGEST_MEDIAN_S:g}",
-                "Are the times in another unit? Set log.unit, or name the unit in the column's name.",
-            )
-    if "e2e" in medians:
-        for metric in ("ttft", "tpot"):
-            if medians.get(metric, 0.0) > 1.01 * medians["e2e"]:
-                raise invalid(
-                    f"{sheet.path}: median {metric} in seconds",
-                    medians[metric],
-                    f"at most the median e2e, {medians['e2e']:g}",
-                    "Are the columns in different units? Name the unit in the columns' names.",
-                )
-
-
-def _empty(values: Floats) -> bool:
-    return bool(np.isnan(values).all())
