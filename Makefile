@@ -18,8 +18,8 @@ help:  ## list the targets
 demo: $(VENV)/.base  ## simulate the built-in scenario and write runs/demo
 	$(BIN)/routerwise run demo --out runs/demo --overwrite
 
-test: $(VENV)/.dev  ## run all tests
-	$(BIN)/python -m pytest -q
+test: $(VENV)/.dev  ## run all tests, on all cores
+	$(BIN)/python -m pytest -q -n auto
 
 check: $(VENV)/.dev  ## lint, formatting, types, layers
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag, TypeAdapter
 
+from latency_models.sections.base import BUILT_IN
 from latency_models.sections.corrected import CorrectedLatency
 from latency_models.sections.file import FileLatency
 from latency_models.sections.layers import LayersLatency
@@ -22,9 +23,6 @@ from latency_models.sections.roofline import RooflineLatency
 from latency_models.sections.share import ShareLatency
 from latency_models.sections.steps import StepsLatency
 from latency_models.step_time import StepTimeModel
-
-BUILT_IN = ("corrected", "file", "layers", "linear", "operators", "piecewise", "replay", "roofline", "share", "steps")
-"""Kinds with a section of their own."""
 
 
 def _kind_of(section: object) -> str | None:

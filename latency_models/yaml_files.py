@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from latency_models.errors import InputError, invalid
+from latency_models.errors import InputError
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -58,7 +58,8 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise InputError(f"{what} {path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise invalid(f"{what} {path}", type(values).__name__, "a mapping of keys to values")
+        kind = {"NoneType": "empty", "list": "a list"}.get(type(values).__name__, "a single value")
+        raise InputError(f"{what} {path} is {kind}; allowed: a mapping of keys to values")
     return values
 
 

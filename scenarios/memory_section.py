@@ -7,18 +7,17 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from latency_models.catalogue.architectures import Architecture
-from latency_models.catalogue.engines import EngineDefaults, find_engine
+from latency_models.catalogue.engines import EngineDefaults, find_engine, version_note
 from latency_models.catalogue.gpus import GpuSpec
 from latency_models.catalogue.model_work import ModelWork
 from latency_models.errors import InputError
 from latency_models.memory.kv_capacity import kv_blocks_on
 from latency_models.memory.kv_memory import GIB, KvShape, num_kv_blocks
-from latency_models.sections.base import Count, Section, refuse_in_pydantic
+from latency_models.sections.base import Count, Factor, Number, Section, Share, refuse_in_pydantic
 from latency_models.sections.catalogue import CatalogueEntry, architecture_named, gpu_of
 from sim.settings import EngineSettings
 
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_NonNegative = Annotated[Number, Field(ge=0)]
 
 _UTILISATION = 0.92
 _BY_SIZES = ("weights_gib", "kv", "activation_reserve_gib")
@@ -31,13 +30,13 @@ class KvSection(Section):
     layers: Count
     kv_heads: Count
     head_dim: Count
-    dtype_bytes: _Positive = 2.0
+    dtype_bytes: Factor = 2.0
 
 
 class MemorySection(Section):
     """Either sizes (``weights_gib``, ``kv``, with ``gpus.memory_gib``) or names (``model``, ``gpu``)."""
 
-    weights_gib: _Positive | None = Field(default=None, description="Weights of the whole model.")
+    weights_gib: Factor | None = Field(default=None, description="Weights of the whole model.")
     kv: KvSection | None = None
     activation_reserve_gib: _NonNegative | None = Field(
         default=None, description="Activations, CUDA graphs and library buffers of a shard; default 0."
@@ -47,7 +46,7 @@ class MemorySection(Section):
     weights: str | None = Field(default=None, description="Format of the weights; default: the checkpoint's.")
     kv_cache: str | None = Field(default=None, description="Type of the KV cache; default: auto, 16 bits.")
     vllm: str | None = Field(default=None, description="Version of vLLM, in quotes; default: the newest known.")
-    utilisation: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = Field(
+    utilisation: Share | None = Field(
         default=None, description="gpu_memory_utilization; default: 0.92, or that of the version."
     )
 
@@ -64,7 +63,10 @@ class MemorySection(Section):
         sizes = [key for key in _BY_SIZES if getattr(self, key) is not None]
         names = [key for key in _BY_NAMES if getattr(self, key) is not None]
         if sizes and names:
-            raise ValueError(f"{sizes[0]} contradicts {names[0]}; give either weights_gib and kv, or model and gpu")
+            raise ValueError(
+                f"{sizes[0]} contradicts {names[0]}; give either weights_gib and kv, or model and gpu. Keys of an "
+                f"extended file are inherited, and null removes one: {sizes[0]}: null"
+            )
         needed = ("model", "gpu") if names else ("weights_gib", "kv")
         missing = [key for key in needed if getattr(self, key) is None]
         if missing:
@@ -117,6 +119,11 @@ class MemorySection(Section):
             block_size=settings.block_size,
             max_model_len=settings.max_model_len,
         )
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the defaults that are taken."""
+        note = None if self.vllm is None else version_note(self.vllm)
+        return () if note is None else (note,)
 
     def _named(self) -> tuple[GpuSpec, Architecture, EngineDefaults]:
         """What the names stand for; an unknown one is an InputError."""

@@ -89,7 +89,7 @@ def run_scenario(
             note(f"trace {path}: columns not used: {', '.join(columns)}")
     for model in cluster.models:
         section = scenario.models[model.name]
-        texts = latency_notes(section.latency, model.replicas[0].settings)
+        texts = latency_notes(section.latency, model.replicas[0].settings, section.memory)
         for text in (*texts, *(_capacities(model) if section.memory is not None else ())):
             if note is not None:
                 note(f"{model.name}: {text}")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, create_model, model_validator
 
 from latency_models.config import LatencyConfig, build_step_time
 from latency_models.errors import InputError, invalid, unknown_name
+from latency_models.sections.base import refuse_in_pydantic
 from latency_models.sections.noise import NoiseConfig
 from latency_models.sections.replay import ReplayLatency
+from scenarios.latency_notes import check_same_server
 from scenarios.memory_section import MemorySection
 from scenarios.workloads.config import WorkloadConfig, clients_of
 from sim.cluster_spec import (
@@ -147,6 +150,12 @@ class ModelSection(_Section):
     def _tp_goes_with_a_count(self) -> ModelSection:
         if self.tp is not None and not isinstance(self.replicas, int):
             raise ValueError("tp goes with a number of replicas; a listed replica has one shard per GPU that it names")
+        return self
+
+    @model_validator(mode="after")
+    def _latency_and_memory_are_of_one_server(self) -> ModelSection:
+        if self.memory is not None:
+            refuse_in_pydantic(partial(check_same_server, self.latency, self.memory))
         return self
 
 

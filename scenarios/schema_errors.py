@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 _MOST_FAULTS = 5
 _MISSING = ("missing", "missing_argument")
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+_CONTAINER = re.compile(r"(?:Tuple|List|Dictionary) should have at (least|most) (\d+) items?")
 _OTHER_BRANCH = ("int_type", "string_type", "tuple_type", "too_short")
 """What the other branches of a union say of a value that one branch has looked into."""
 
@@ -41,7 +43,10 @@ def describe(error: ValidationError, model: type[BaseModel], values: Mapping[str
     faults = [_fault(dict(found), schema, values) for found in error.errors(include_url=False)]
     lines: dict[str, list[str]] = {}
     for fault in faults:
-        looked_into = any(other.key.startswith(f"{fault.key}.") for other in faults)
+        looked_into = any(
+            other.key.startswith(f"{fault.key}.") or (other.key == fault.key and other.type == "value_error")
+            for other in faults
+        )
         if not (looked_into and fault.type in _OTHER_BRANCH):
             lines.setdefault(fault.problem, []).append(fault.allowed)
     texts = [
@@ -88,7 +93,8 @@ def _allowed(message: str) -> str:
             return "a section of keys and values"
     text = message.removeprefix("Input should be ").replace("valid tuple", "list")
     text = text.split(", unable to parse")[0].split(" after validation")[0]
-    return text[0].lower() + text[1:] if text.startswith(("Tuple", "Dictionary", "String")) else text
+    text = _CONTAINER.sub(lambda found: f"at {found[1]} {found[2]} {'entry' if found[2] == '1' else 'entries'}", text)
+    return text[0].lower() + text[1:] if text.startswith("String") else text
 
 
 def _quoted(message: str) -> list[str]:
@@ -103,7 +109,13 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 def _key(location: Sequence[str], values: Any, *, last_is_key: bool) -> str:
     """The dotted key, without the parts of pydantic's location that name a branch of a union."""
     parts: list[str] = []
+    entered = False
     for number, part in enumerate(location):
+        if entered and isinstance(values, Mapping) and values.get("kind") == part:
+            # The branch, even if the section has a key of the same name, as kind share has.
+            entered = False
+            continue
+        entered = True
         if isinstance(values, Mapping) and part in values:
             values = values[part]
         elif isinstance(values, list | tuple) and part.isdigit() and int(part) < len(values):
@@ -141,6 +153,8 @@ def _children(node: Mapping[str, Any], part: str, definitions: Mapping[str, Any]
         for option in options
         if option.get("properties", {}).get("kind", {}).get("const") == part or option.get("title") == part
     ]
+    if len(options) > 1 and branches:
+        return branches
     return found or branches or [node]
 
 

@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -7,7 +8,7 @@ import yaml
 from scenarios.cli import main
 from scenarios.measurements.evaluation import OpenMeasurement, open_measurement
 from scenarios.measurements.measurement_files import WITH_PACKAGE_TABLES, find_measurement, shipped_names, usable_names
-from scenarios.measurements.report import markdown
+from scenarios.measurements.report import markdown, print_tables
 
 MEASUREMENT = {
     "source": "made up, public domain",
@@ -133,6 +134,64 @@ def test_bad_input_ends_with_status_2(made, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
+def test_an_earlier_result_is_not_overwritten_unasked(made, tmp_path, capsys):
+    out = tmp_path / "all.json"
+    out.write_text("mine")
+    assert run(made(), "--format", "json", "--out", str(out)) == 2
+    assert "give --overwrite to replace it" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+    main(["accuracy", made(), "--format", "json", "--out", str(out), "--overwrite"])
+    assert json.loads(out.read_text())[0]["name"] == "made"
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"ttft": "ttft", "e2e": "e2e"}, "median tpot in seconds, from columns 'ttft', 'e2e'"),
+        ({"arrival": "t_ms"}, "by t_ms, 2,105 requests arrive per second; allowed: at most 1,000"),
+    ],
+)
+def test_implausible_units_are_refused(made, tmp_path, capsys, columns, message):
+    (tmp_path / "log.csv").write_text(
+        "at_s,t_ms,in,out,ttft_ms,e2e_ms,ttft,e2e\n"
+        + "".join(f"{n / 2},{n / 2},100,101,75,2934,75,2934\n" for n in range(20))
+    )
+    log = {**MEASUREMENT["log"], "columns": {**MEASUREMENT["log"]["columns"], **columns}}
+    assert run(made(log=log)) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert "give unit beside the columns" in err
+    if "ttft" in columns:
+        main(["accuracy", made(log={**log, "unit": "ms"}), "--format", "json"])
+        (found,) = json.loads(capsys.readouterr().out)
+        assert found["figures"]["e2e_mean"]["measured"] == pytest.approx(2.934)
+
+
+def test_an_old_name_of_files_to_fit_on_is_explained(made, tmp_path, capsys):
+    path = made(fit={"parameters": {"latency.base_s": {"start": 0.01}}})
+    (tmp_path / "made.yaml").write_text((tmp_path / "made.yaml").read_text().replace("fit:\n", "fit:\n  on: [x]\n"))
+    assert run(path) == 2
+    assert "the measurement files to fit on are named by 'files'" in capsys.readouterr().err
+
+
+def test_the_summary_fits_a_narrow_terminal(made, tmp_path, capsys):
+    name = "h100-llama-3.1-70b-fp8-tp2"
+    print_tables([open_measurement(made(name=name)).evaluate()], width=80)
+    lines = capsys.readouterr().out.split("Accuracy")[1].splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("h100-llama-3.1-70b-" in line and "-20.0 %" in line for line in lines)
+    assert any("fp8-tp2" in line and "(20.0 %)" in line for line in lines)
+    assert any("requests" in line for line in lines)
+
+
+def test_ends_of_a_narrow_interval_differ(made, capsys):
+    fit = {"parameters": {"latency.base_s": {"start": 0.01}}, "part": {"rows": [[0, 5]]}}
+    found = open_measurement(made(fit=fit)).evaluate()
+    parameter = replace(found.fit.parameters[0], value=0.008, low=0.00799999, high=0.00800001)
+    print_tables([replace(found, fit=replace(found.fit, parameters=(parameter,)))])
+    assert "0.00799999 to 0.00800001" in " ".join(capsys.readouterr().out.split())
+
+
 def test_all_files_are_checked_before_the_first_is_simulated(made, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(OpenMeasurement, "evaluate", lambda *_: pytest.fail("simulated too early"))
     bad = tmp_path / "bad.yaml"
@@ -144,7 +203,9 @@ def test_all_files_are_checked_before_the_first_is_simulated(made, tmp_path, cap
 def test_a_missing_data_folder_is_named(capsys, monkeypatch):
     monkeypatch.delenv("ROUTERWISE_DATA", raising=False)
     assert run("cpu-toys-heavy") == 2
-    assert "ROUTERWISE_DATA, which is not set" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "ROUTERWISE_DATA, which is not set" in err
+    assert "try docs/examples/vllm-cpu.measurement.yaml" in err
 
 
 # ---------------------------------------------------------------------- the measurements that come with the package

@@ -288,6 +288,6 @@ def test_log_files_may_be_compressed_and_several(simulated, tmp_path):
 def test_errors_of_requests_and_of_levels_are_drawn(simulated, tmp_path):
     for source in (simulated / "run" / "requests.csv", sweep_rows(tmp_path, "concurrency", (1, 2, 4, 8, 16))):
         picture = tmp_path / f"{source.stem}.png"
-        calibrate(source, "--out", tmp_path / "model.yaml", "--plot", picture)
+        calibrate(source, "--out", tmp_path / f"{source.stem}.yaml", "--plot", picture)
         assert picture.read_bytes().startswith(b"\x89PNG")
     assert not [path for path in tmp_path.iterdir() if "partial" in path.name]

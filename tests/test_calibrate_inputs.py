@@ -1,7 +1,9 @@
 """Bad measurements are refused with what is allowed and the fix, and nothing is written."""
 
 import json
+import re
 
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -10,6 +12,8 @@ from latency_models.config import parse_latency
 from latency_models.errors import InputError
 from latency_models.fits.model_files import range_notes, read_model_file, shipped_models
 from latency_models.sections.file import FileLatency
+from scenarios.calibration.sources import kind_of
+from scenarios.calibration.speed_change import speed_change_note
 from scenarios.cli import cli
 from scenarios.latency_notes import latency_notes
 from sim.settings import EngineSettings
@@ -68,6 +72,12 @@ def failing(tmp_path, name, text, *options):
         ("steps.csv", "\0\1\2", "is a binary file"),
         ("steps.csv", (STEPS + decode_steps()).replace(",", ";"), "separated by commas"),
         ("steps.csv", STEPS + "5,0,0,9,100,0.01\n", "n_prefill_tokens + n_decode, which is 9"),
+        ("steps.csv", STEPS.replace("sum", "duration,sum") + decode_steps(), "column 'duration' more than once"),
+        ("steps.csv", STEPS.replace("duration", "duration,duration_ms") + "1,0,0,1,9,1,10\n", "one duration of each"),
+        ("steps.csv", STEPS.replace("duration", "took_ms") + decode_steps(), "what --unit says"),
+        ("requests.csv", REQUESTS.replace("e2e_s", "ttft_ms") + request_rows(), "ttft more than once: ttft_s, ttft_ms"),
+        ("requests.csv", REQUESTS + request_rows().replace(",100,", ",0,", 1), "line 2, prompt_tokens is '0'"),
+        ("requests.csv", "t,a,b\n1,2,3\n", "a column of arrivals, as arrival, arrival_time"),
         ("bench.json", "{", "cannot read"),
         ("bench.json", bench(start_times=None), "vLLM 0.15"),
         ("bench.json", bench(itls=[None, [0.02, 0.02]]), "request 0, itls is None"),
@@ -81,7 +91,7 @@ def failing(tmp_path, name, text, *options):
         ("requests.csv", REQUESTS + request_rows(5), "has 5 requests to use; allowed: at least 20"),
         ("requests.csv", REQUESTS.replace("e2e_s", "end") + request_rows(), "no TTFT, or neither an end nor a TPOT"),
         ("requests.csv", "arrival_s,prompt_tokens,ttft_s\n0,1,1\n", "no column recognised as output_tokens"),
-        ("requests.csv", REQUESTS.replace("_s", "") + request_rows(unit=1e3), "allowed: at most 2. If its times are"),
+        ("requests.csv", REQUESTS.replace("_s", "") + request_rows(unit=1e3), "from column"),
         (
             "sweep.csv",
             "concurrency,isl,osl,ttft_ms\n1,100,10,50\n2,100,10,60\n",
@@ -127,13 +137,66 @@ def test_a_source_is_not_overwritten(tmp_path):
     assert source.read_text() == STEPS + decode_steps()
 
 
+def test_earlier_results_are_not_overwritten_unasked(tmp_path):
+    source, model, plot = (tmp_path / name for name in ("s.csv", "model.yaml", "plot.png"))
+    source.write_text(STEPS + decode_steps())
+    for earlier in (model, plot):
+        earlier.write_text("mine")
+        arguments = ["calibrate", str(source), "--out", str(model), "--plot", str(plot)]
+        result = CliRunner().invoke(cli, arguments)
+        assert f"{earlier} exists already" in str(result.exception)
+        assert earlier.read_text() == "mine"
+        result = CliRunner().invoke(cli, [*arguments, "--overwrite"])
+        assert result.exit_code == 0, result.exception
+        model.unlink()
+
+
+def test_a_place_that_takes_no_file_is_named_with_its_option(tmp_path, monkeypatch):
+    def full(**_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    message = failing(tmp_path, "s.csv", STEPS + decode_steps())
+    assert message.startswith("--out: nothing can be written to")
+    assert "Read-only file system" in message
+
+
+def test_a_duration_may_name_its_unit(tmp_path):
+    (tmp_path / "steps.csv").write_text(
+        STEPS.replace("duration", "duration_ms") + decode_steps(duration=lambda _: 12.5)
+    )
+    result = CliRunner().invoke(cli, ["calibrate", str(tmp_path / "steps.csv"), "--out", str(tmp_path / "model.yaml")])
+    assert result.exit_code == 0, result.exception
+    assert yaml.safe_load((tmp_path / "model.yaml").read_text())["latency"]["base_s"] == pytest.approx(0.0125)
+
+
+def test_a_named_column_is_enough_to_recognise_a_table(tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_text("t_s,prompt_tokens,output_tokens,ttft_s\n0,1,1,0.1\n")
+    with pytest.raises(InputError, match="not recognised"):
+        kind_of(table)
+    assert kind_of(table, ["arrival"]) == "requests"
+    assert kind_of(table, ["rate"]) == "sweep"
+
+
+def test_a_change_of_speed_is_told_with_its_place():
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0.0, 0.04, 2000)
+    assert speed_change_note(noise) is None
+    note = speed_change_note(noise + np.where(np.arange(2000) < 700, 0.08, -0.06))
+    near = int(re.search(r"near step ([\d,]+) of 2,000", note)[1].replace(",", ""))
+    assert abs(near - 700) < 20
+    # Hiccups of single steps are none.
+    assert speed_change_note(noise + 5.0 * (np.arange(2000) % 400 == 0)) is None
+
+
 def test_two_kinds_of_sources_or_a_missing_folder_are_refused(tmp_path):
     (tmp_path / "bench.json").write_text(bench())
     assert "one kind in a calibration" in failing(
         tmp_path, "s.csv", STEPS + decode_steps(), str(tmp_path / "bench.json")
     )
     result = CliRunner().invoke(cli, ["calibrate", str(tmp_path / "s.csv"), "--out", str(tmp_path / "no" / "m.yaml")])
-    assert "an existing folder" in str(result.exception)
+    assert "does not exist; create it first" in str(result.exception)
 
 
 def test_a_named_unit_is_believed(tmp_path):

@@ -131,7 +131,11 @@ def test_sliding_windows():
         ({"model_type": "deepseek_v3", "kv_lora_rank": 512}, "m: kv_lora_rank is 512"),
         ({"is_encoder_decoder": True}, "an encoder-decoder is not supported"),
         ({"state_size": 16}, "a state space is not supported"),
-        ({"vision_config": {"depth": 32}}, "take its text_config"),
+        ({"vision_config": {"depth": 32}}, "m: vision_config is 'a section'; allowed: no such key, as a vision"),
+        ({"text_config": LLAMA}, "take its text_config"),
+        ({"num_local_experts": 8}, "m: num_local_experts is 8; allowed: no such key with model_type llama"),
+        ({"attn_layer_period": 8}, "m: attn_layer_period is 8; allowed: no such key with model_type llama"),
+        ({"layers_block_type": ["mamba"]}, "m: layers_block_type is 'a list'; allowed: no such key"),
         ({"hidden_size": None}, "m: the key 'hidden_size' is missing"),
         ({"vocab_size": 0}, "m: vocab_size is 0; allowed: an integer >= 1"),
         ({"num_hidden_layers": 2.5}, "m: num_hidden_layers is 2.5"),
@@ -142,6 +146,42 @@ def test_sliding_windows():
 )
 def test_configs_that_are_not_supported_name_the_key(change, expected):
     assert expected in error_of(architecture_of, LLAMA | change, "m")
+
+
+def test_llama_is_not_suggested_for_other_layers():
+    plain = error_of(architecture_of, LLAMA | {"model_type": "mine"}, "m")
+    assert "set model_type to llama" in plain
+    for key in ("attn_layer_period", "num_experts", "conv_kernel", "use_mamba"):
+        other = error_of(architecture_of, LLAMA | {"model_type": "jamba", key: 4 if key != "use_mamba" else True}, "m")
+        assert "model_type is 'jamba'" in other
+        assert "set model_type" not in other
+    assert architecture_of(LLAMA | {"num_experts": 1}, "m").moe_layers == 0
+
+
+def test_gemma_3():
+    config = {
+        "model_type": "gemma3_text",
+        "hidden_size": 1152,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "intermediate_size": 6912,
+        "vocab_size": 262144,
+        "sliding_window": 512,
+    }
+    found = architecture_of(config, "m")
+    # The technical report on Gemma 3 1B: 302 million of embeddings and 698 million besides.
+    assert found.parameters == pytest.approx(1.0e9, rel=0.001)
+    assert found.head_dim == 256
+    # Every sixth of the 26 layers sees everything.
+    assert (found.window, found.window_layers) == (512, 22)
+    assert architecture_of(config | {"sliding_window_pattern": 2}, "m").window_layers == 13
+
+
+def test_a_config_json_with_a_key_twice(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(LLAMA)[:-1] + ', "vocab_size": 5}')
+    assert "key 'vocab_size' is there twice" in error_of(find_architecture, path)
 
 
 def test_a_config_that_is_none():
@@ -163,9 +203,35 @@ def test_a_config_that_is_none():
         (
             {
                 "quant_method": "compressed-tensors",
-                "config_groups": {"group_0": {"weights": {"num_bits": 8, "type": "float"}}},
+                "config_groups": {
+                    "g": {"weights": {"num_bits": 8, "type": "float"}, "input_activations": {"num_bits": 8}}
+                },
             },
             "fp8",
+        ),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "int8"),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {
+                    "g": {"weights": {"num_bits": 8, "type": "int"}, "input_activations": {"num_bits": 8}}
+                },
+            },
+            "w8a8",
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"g": {"weights": {"num_bits": 8, "type": "float"}, "input_activations": None}},
+            },
+            "int8",
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"g": {"weights": {"num_bits": 4, "type": "float"}, "input_activations": None}},
+            },
+            "nvfp4a16",
         ),
         (
             {
@@ -187,6 +253,10 @@ def test_formats_of_quantised_checkpoints(quantisation, expected):
         {"quant_method": "modelopt", "quant_algo": "W4A8"},
         {"quant_method": "compressed-tensors"},
         {"quant_method": "compressed-tensors", "config_groups": {"g": {"weights": None}}},
+        {
+            "quant_method": "compressed-tensors",
+            "config_groups": {"g": {"weights": {"num_bits": 4, "type": "int"}, "input_activations": {"num_bits": 8}}},
+        },
         "fp8",
     ],
 )
@@ -240,6 +310,13 @@ def test_every_gpu_is_whole_and_names_its_sources(name):
     assert gpu.flops_per_s("fp8") >= gpu.flops_per_s("bf16")
 
 
+def test_weights_alone_in_eight_bits_are_multiplied_in_sixteen():
+    llama = find_architecture("llama-3.1-8b")
+    alone, both = (ModelWork.of(llama, weights=name) for name in ("int8", "w8a8"))
+    assert (alone.math_format, both.math_format) == ("bf16", "fp8")
+    assert alone.weight_bytes == both.weight_bytes
+
+
 def test_formats_that_a_gpu_lacks_are_computed_in_bf16():
     assert find_gpu("a100-80gb").flops_per_s("fp8") == 312e12
     assert find_gpu("h100").flops_per_s("fp4") == pytest.approx(989.4e12)
@@ -271,6 +348,9 @@ def test_a_users_catalogues(tmp_path):
     assert find_gpu("my card", gpus).name == "mine"
     assert find_gpu("h100-80gb", gpus).sms == 100
     assert find_gpu("b200", gpus).sms == 148
+    # YAML 1.1 takes an exponent without a sign for a text.
+    gpus.write_text(gpus.read_text().replace('"bf16_tflops": 300', '"bf16_tflops": 3.0e2'))
+    assert find_gpu("my card", gpus).bf16_tflops == 300
     models = tmp_path / "models.yaml"
     models.write_text(json.dumps({"architectures": {"tiny": {"config": LLAMA, "source": "me", "parameters": 202048}}}))
     assert find_architecture("tiny", models).source == "me"

@@ -74,7 +74,7 @@ def test_shares_below_the_measured_ones_are_flagged():
 
 
 def test_a_model_that_knows_nothing_of_shares_says_so():
-    with pytest.raises(ValidationError, match=r"PiecewiseStepTime cannot tell how it slows down; allowed: 1 with this"):
+    with pytest.raises(ValidationError, match="latency kind piecewise cannot tell how it slows down; allowed: 1 with"):
         shared(PIECEWISE, 0.5)
     assert shared(PIECEWISE, 1.0).decode_run(1, 50)[0] > 0.0
 

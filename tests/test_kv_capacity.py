@@ -10,7 +10,9 @@ from latency_models.catalogue.gpus import find_gpu
 from latency_models.errors import InputError
 from latency_models.memory.kv_capacity import activation_peak_bytes, kv_blocks_on
 from latency_models.memory.kv_memory import GIB
+from scenarios.latency_notes import latency_notes
 from scenarios.scenario_files import dump_scenario, load_scenario
+from sim.settings import EngineSettings
 
 BLOCK = 16
 BY_NAME = "models.server.memory={model: codellama-34b, gpu: h100-80gb, weights: bf16, vllm: '0.11'}"
@@ -152,6 +154,30 @@ def blocks_of(loaded):
     return loaded.cluster().models[0].replicas[0].settings.num_gpu_blocks
 
 
+ROOFLINE = "models.server.latency={{kind: roofline, gpu: {gpu}, model: {model}}}"
+
+
+def notes_of(loaded):
+    section = loaded.models["server"]
+    return " ".join(latency_notes(section.latency, EngineSettings(num_gpu_blocks=2000), section.memory))
+
+
+def test_notes_on_what_latency_and_memory_say_of_one_server(scenario):
+    alike = ROOFLINE.format(gpu="NVIDIA H100 80GB HBM3", model="codellama/CodeLlama-34b-Instruct-hf")
+    assert "memory has" not in notes_of(scenario(BY_NAME, alike))
+    for change, told in (
+        ("models.server.memory.weights=fp8", "memory has weights fp8, and the latency section bf16"),
+        ("models.server.latency.kv_cache=fp8", "memory has kv_cache bf16, and the latency section fp8"),
+        ("models.server.memory.vllm='9.9'", "vLLM 9.9 is not known here (the newest is 0.32); the defaults of 0.21"),
+    ):
+        assert told in notes_of(scenario(BY_NAME, alike, change))
+    blocks = "models.server.engine.num_gpu_blocks=2000"
+    large = scenario(blocks, ROOFLINE.format(gpu="h100", model="llama-3.1-70b"))
+    assert "weights of llama-3.1-70b take 131 GiB of each GPU (tp 1), and h100-80gb has 79.2 GiB" in notes_of(large)
+    small = scenario(blocks, ROOFLINE.format(gpu="h100", model="llama-3.1-8b"))
+    assert "GiB of each GPU" not in notes_of(small)
+
+
 def error_of(scenario, *overrides):
     with pytest.raises(InputError) as caught:
         scenario(*overrides).cluster()
@@ -190,7 +216,17 @@ def test_a_config_json_in_a_memory_section(scenario, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ((BY_NAME, "models.server.memory.weights_gib=62"), "weights_gib contradicts model"),
+        ((BY_NAME, "models.server.memory.weights_gib=62"), "null removes one: weights_gib: null"),
+        (
+            (BY_NAME, ROOFLINE.format(gpu="a100-80gb", model="codellama-34b")),
+            "memory.gpu is 'h100-80gb'; allowed: the GPU",
+        ),
+        ((BY_NAME, ROOFLINE.format(gpu="h100", model="llama-3.1-8b")), "memory.model is 'codellama-34b'; allowed: the"),
+        (
+            (BY_NAME, "models.server.latency={kind: corrected, base: {kind: file, name: llama-7b-a100-80gb-tp1}}"),
+            "models.server: memory.model is 'codellama-34b'; allowed: the model of the latency section, llama-7b",
+        ),
+        (("models.server.memory={model: {path: c.yaml}, gpu: h100}",), "cannot read catalogue"),
         (("models.server.memory={model: codellama-34b}",), "gpu is missing"),
         (("models.server.memory={weights_gib: 62}",), "kv is missing"),
         (("models.server.memory={utilisation: 0.9}",), "weights_gib is missing"),
@@ -226,7 +262,7 @@ def test_a_run_on_synthetic_latencies_says_so(scenario):
     from scenarios.runner import RunOptions, run_scenario
 
     notes = []
-    loaded = scenario("models.server.latency={kind: roofline, gpu: h100, model: llama-3.1-8b}", BY_NAME)
+    loaded = scenario("models.server.latency={kind: roofline, gpu: h100, model: codellama-34b}", BY_NAME)
     run_scenario(loaded, RunOptions(), note=notes.append)
     blocks = loaded.cluster().models[0].replicas[0].settings.num_gpu_blocks
     assert notes == [

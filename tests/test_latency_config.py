@@ -80,7 +80,9 @@ def test_a_plugin_without_the_methods_is_refused(monkeypatch):
 def test_an_unknown_kind_lists_the_choices_and_the_nearest():
     text = message_of("{kind: linaer, base_s: 1}")
     assert "unknown latency model 'linaer'; did you mean 'linear'? (choices: " in text
-    assert f"{', '.join(STEP_TIME_MODELS.names())})" in text
+    assert f"{', '.join(sorted({*BUILT_IN, *STEP_TIME_MODELS.names()}))})" in text
+    for kind, nearest in (("filee", "file"), ("oprators", "operators"), ("replya", "replay")):
+        assert f"unknown latency model {kind!r}; did you mean {nearest!r}?" in message_of(f"{{kind: {kind}}}")
 
 
 @pytest.mark.parametrize("text", ["{base_s: 1}", "{kind: 3}", "[]", "null"])
@@ -95,6 +97,9 @@ def test_a_section_without_a_kind_says_what_it_needs(text):
         ("{kind: linear, base_s: -1}", "base_s"),
         ("{kind: linear, base_s: .nan}", "base_s"),
         ("{kind: linear, base_s: .inf}", "base_s"),
+        ("{kind: linear, base_s: true}", "True is no number"),
+        ("{kind: linear, base_s: 1.0e+300}", "less than or equal to 100"),
+        ("{kind: corrected, factor: true, base: {kind: linear, base_s: 1}}", "True is no number"),
         ("{kind: linear}", "take no time"),
         (PIECEWISE.replace("batch: 1,", "batch: 0,"), "decode.0.batch"),
         (PIECEWISE.replace("batch: 1,", "batch: true,"), "decode.0.batch"),
@@ -108,6 +113,12 @@ def test_a_section_without_a_kind_says_what_it_needs(text):
 )
 def test_bad_sections_are_refused_where_the_fault_is(text, named):
     assert named in message_of(text)
+
+
+def test_a_step_of_seconds_is_noted():
+    for seconds, told in (("8", 1), ("0.008", 0), ("8e-3", 0)):
+        section = parse(f"{{kind: corrected, base: {{kind: linear, base_s: {seconds}}}}}")
+        assert len([note for note in section.notes() if "are these milliseconds?" in note]) == told
 
 
 def test_sections_are_frozen():

@@ -145,12 +145,13 @@ def test_a_bad_cell_is_named(measured, column, value, message):
         open_measurement(str(measured))
 
 
-def test_a_prompt_of_no_tokens_has_one(measured):
+def test_a_prompt_of_no_tokens_is_refused(measured):
     with (measured.parent / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     rows[0]["prompt"] = "0"
     write_csv(measured.parent / "log.csv", rows)
-    assert read_log(load_measurement(str(measured)).log).prompt_tokens[0] == 1
+    with pytest.raises(InputError, match="line 2, prompt is '0'; allowed: a number of at least 1"):
+        read_log(load_measurement(str(measured)).log)
 
 
 @pytest.mark.parametrize(("factor", "message"), [(1e-6, "another unit"), (1e8, "another unit")])
@@ -458,14 +459,79 @@ def test_a_fit_finds_the_parameters_that_made_the_log(measured):
     log = read_log(measurement.log)
     target = FitTarget(measurement=measurement, log=log, rows=np.arange(len(log)) < 40)
     sections = {
-        "latency.base_s": ParameterSection(start=0.006),
-        "latency.per_token_s": ParameterSection(start=3e-4),
+        "latency.base_s": ParameterSection(start=0.006, upper=0.1),
+        "latency.per_token_s": ParameterSection(start=3e-4, upper=3e-3),
     }
     fit = fit_through_simulator([target], sections)
     assert fit.values() == pytest.approx({"latency.base_s": 0.01, "latency.per_token_s": 1e-4}, rel=0.02)
     assert all(parameter.identifiable for parameter in fit.parameters)
     assert fit.mean_error < 0.01
     assert fit.rows == 40
+
+
+CORRECTED = {"kind": "corrected", "per_step_s": 0.002, "base": {**LATENCY, "base_s": 0.004}}
+
+
+def noisy_target(folder, rows, **changes):
+    """A log that the simulator wrote with ``CORRECTED`` and noise of 3 %, and a server with other numbers."""
+    rows = [{**row, "ttft_ms": 1, "e2e_ms": 1000} for row in rows]
+    write_csv(folder / "log.csv", rows)
+    path = write_measurement(folder, REQUESTS, latency=CORRECTED)
+    predicted = replay(*opened(path)).predicted
+    noise = np.exp(0.03 * np.random.default_rng(0).normal(size=(2, len(rows))))
+    for number, row in enumerate(rows):
+        e2e_ms = 1e3 * predicted["e2e"][number] * noise[0, number]
+        row.update(e2e_ms=e2e_ms, ttft_ms=min(1e3 * predicted["ttft"][number] * noise[1, number], 0.99 * e2e_ms))
+    write_csv(folder / "log.csv", rows)
+    measurement, log = opened(path)
+    changed = with_values(measurement, {f"latency.{key}": value for key, value in changes.items()})
+    return FitTarget(measurement=changed, log=log, rows=np.ones(len(log), dtype=bool))
+
+
+@pytest.mark.parametrize("start", [0.0005, 0.001, 0.004])
+def test_a_fit_does_not_stop_where_it_starts(tmp_path, start):
+    target = noisy_target(tmp_path, requests(), per_step_s=start)
+    section = {"latency.per_step_s": ParameterSection(start=start)}
+    fit = fit_through_simulator([target], section, metrics=["ttft", "e2e"])
+    (found,) = fit.parameters
+    assert found.value == pytest.approx(0.002, rel=0.05)
+    assert found.low <= 0.002 <= found.high
+    assert fit.warnings == ()
+
+
+def one_at_a_time(count=15):
+    rng = np.random.default_rng(5)
+    return [
+        {"arrival_s": 3.0 * number, "prompt": int(rng.integers(20, 400)), "output": int(rng.integers(20, 60))}
+        for number in range(count)
+    ]
+
+
+def test_parameters_that_rows_cannot_tell_apart_are_named(tmp_path):
+    found = []
+    for start in (0.5, 2.0):
+        target = noisy_target(tmp_path, one_at_a_time(), factor=start)
+        sections = {
+            "latency.factor": ParameterSection(start=start, lower=0.2, upper=4.0),
+            "latency.per_step_s": ParameterSection(start=0.001, upper=0.02),
+        }
+        fit = fit_through_simulator([target], sections, metrics=["tpot"])
+        assert any("latency.factor and latency.per_step_s cannot be told apart" in text for text in fit.warnings)
+        truth = {"latency.factor": 1.0, "latency.per_step_s": 0.002}
+        assert all(each.low <= truth[each.key] <= each.high for each in fit.parameters)
+        found.append(fit.values())
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
+def test_requests_that_were_alone_stay_alone_in_a_fit(tmp_path):
+    """With pauses of a millisecond, a server that is a little slower would make each request wait for the last."""
+    target = noisy_target(tmp_path, one_at_a_time())
+    e2e_s = target.log.measured["e2e"]
+    target.log.arrival_s[:] = np.cumsum(e2e_s + 1e-3) - (e2e_s + 1e-3)
+    section = {"latency.per_step_s": ParameterSection(start=0.006, upper=0.02)}
+    fit = fit_through_simulator([target], section)
+    assert fit.values()["latency.per_step_s"] == pytest.approx(0.002, rel=0.1)
+    assert fit.mean_error < 0.04
 
 
 def test_a_parameter_without_effect_is_called_unknown(measured):

@@ -189,6 +189,16 @@ def test_a_log_that_cannot_serve_is_refused_with_its_name(tmp_path, section):
     few = log(tmp_path / "few.csv", rows=3)
     with pytest.raises(ValidationError, match=r"few\.csv.*at least"):
         section(kind=kind, path=str(few), block_steps=2)
+    slow = log(tmp_path / "slow.csv", rows=400)
+    rows = [line.rsplit(",", 1) for line in slow.read_text().splitlines()[1:]]
+    header = slow.read_text().splitlines()[0]
+    assert header.endswith(",duration_s")
+    slow.write_text("\n".join([header, *(f"{cells},{1e3 * float(time_s)}" for cells, time_s in rows)]))
+    with pytest.raises(ValidationError, match=r"slow\.csv: the median of duration_s is .* If these are milliseconds"):
+        section(kind=kind, path=str(slow))
+    slow.write_text(slow.read_text().replace("tokens,", "tokens,tokens,", 1))
+    with pytest.raises(ValidationError, match="tokens is there twice"):
+        section(kind=kind, path=str(slow))
     wrong = tmp_path / "wrong.csv"
     wrong.write_text("tokens,duration_s\n1,0.1\n")
     with pytest.raises(ValidationError, match=r"header of .*wrong\.csv"):

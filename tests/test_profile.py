@@ -192,20 +192,26 @@ def test_growth_that_every_start_shows_is_no_verdict():
     assert judge(runs, 4000) is Verdict.GROWING
 
 
-def limit_of(capacity, start, blur=0.0):
-    """Drive the search with a system whose backlog grows as theory says; within ``blur`` of it runs cannot tell."""
+def limit_of(capacity, start, blur=0.0, asked_for=None):
+    """Drive the search with a system whose backlog grows as theory says.
+
+    Within ``blur`` of the limit runs cannot tell; the more requests, the smaller it is, as in heavy traffic.
+    """
 
     def runs(load):
         growth = max(0.0, 1 - capacity / load.rate_per_s)
-        noise = 0.2 if abs(load.rate_per_s / capacity - 1) < blur else 0.0
+        unclear = abs(load.rate_per_s / capacity - 1) < blur * (10_000 / load.requests) ** 0.5
+        noise = 2.0 if unclear else 0.0
         return growth_of(growth - noise, growth + noise, growth)
 
-    def load_at(rate):
-        return Load(rate_per_s=rate, requests=10_000)
+    def load_at(rate, doublings=0):
+        return Load(rate_per_s=rate, requests=10_000 * 2**doublings)
 
     search = find_limit(start, load_at, load_at)
     asked = next(search)
     while True:
+        if asked_for is not None:
+            asked_for.extend(asked)
         try:
             asked = search.send([runs(load) for load in asked])
         except StopIteration as finished:
@@ -214,23 +220,45 @@ def limit_of(capacity, start, blur=0.0):
 
 @pytest.mark.parametrize("start", [1e-4, 3.0, 77.0, 5e4])
 def test_bisection_finds_the_limit(start):
-    low, high = limit_of(77.0, start)
-    assert low <= 77.0 * 1.011
-    assert high >= 77.0
-    assert high - low < 0.03 * 77.0
+    limit = limit_of(77.0, start)
+    assert limit.stable_per_s <= 77.0 * 1.011
+    assert limit.growing_per_s >= 77.0
+    assert limit.growing_per_s - limit.stable_per_s < 0.03 * 77.0
+    assert (limit.wide, limit.lengthening, limit.run_requests) == (False, 1.0, 10_000)
 
 
 def test_the_limit_is_an_interval_if_runs_cannot_tell():
-    low, high = limit_of(77.0, 3.0, blur=0.1)
-    assert low == pytest.approx(77.0 * 0.9, rel=0.02)
-    assert high == pytest.approx(77.0 * 1.1, rel=0.02)
+    limit = limit_of(77.0, 300.0, blur=0.06)
+    assert limit.stable_per_s == pytest.approx(77.0 * 0.94, rel=0.02)
+    assert limit.growing_per_s == pytest.approx(77.0 * 1.06, rel=0.02)
+    assert not limit.wide
 
 
-def test_a_limit_that_cannot_be_found_is_an_error():
+def test_runs_are_made_longer_while_the_interval_is_wide():
+    loads = []
+    limit = limit_of(77.0, 300.0, blur=0.12, asked_for=loads)
+    assert limit.stable_per_s > 77.0 * 0.9
+    assert limit.growing_per_s < 77.0 * 1.1
+    assert {load.requests for load in loads} == {10_000, 20_000, 40_000}
+    assert not limit.wide
+    assert limit.run_requests == 40_000
+
+
+def test_a_limit_that_the_longest_runs_leave_open_is_wide():
+    limit = limit_of(77.0, 300.0, blur=0.5)
+    assert limit.stable_per_s < 77.0 * 0.76
+    assert limit.growing_per_s > 77.0 * 1.24
+    assert limit.wide
+    narrow = limit_of(77.0, 300.0, blur=0.5 / limit.lengthening**0.5)
+    assert not narrow.wide
+
+
+def test_a_limit_that_cannot_be_found():
     with pytest.raises(InputError, match="does not even grow"):
         limit_of(1e300, 1.0)
-    with pytest.raises(InputError, match="cannot tell"):
-        limit_of(77.0, 3e3, blur=0.999999)
+    limit = limit_of(77.0, 3e3, blur=2.5)
+    assert limit.stable_per_s == 0.0
+    assert limit.wide
 
 
 # ---------------------------------------------------------------------- grid
@@ -310,8 +338,11 @@ def test_each_model_is_alone_with_its_clients():
     [
         ("md1", ["profile.model=[server]"], "unknown key 'profile.model' .*did you mean 'models'"),
         ("md1", ["profile.models=[servr]"], "unknown model in profile 'servr'; did you mean 'server'"),
-        ("md1", ["profile.rates=[1, -1]"], "profile.rates"),
-        ("md1", ["profile.rates=[.nan]"], "profile.rates"),
+        ("md1", ["profile.rates=[1, -1]"], r"profile.rates: \[1, -1\]; allowed: auto, or a list of loads above 0"),
+        ("md1", ["profile.rates=[0]"], "profile.rates: .* a list of loads above 0"),
+        ("md1", ["profile.rates=[.nan]"], "profile.rates: .* a list of loads above 0"),
+        ("md1", ["profile.rates=[]"], "profile.rates: .* a list of loads above 0"),
+        ("md1", ["profile.rates=atuo"], "profile.rates: 'atuo'; allowed: auto, or a list"),
         ("md1", ["profile.rates=[1, 1]"], "each value once"),
         ("md1", ["profile.rates=[1]", "profile.points=9"], "points has no effect"),
         ("md1", ["profile.compute_shares=[50]"], "profile.compute_shares"),
@@ -319,7 +350,18 @@ def test_each_model_is_alone_with_its_clients():
         ("md1", ["profile.requests=1"], "profile.requests"),
         ("md1", ["profile.replications=1"], "profile.replications"),
         ("md1", ["profile.percentiles=[100]"], "profile.percentiles"),
+        ("md1", ["profile.percentiles=[50, 0.99]"], "profile.percentiles: 0.99; .* per cent: is 99 meant"),
+        ("md1", ["profile.percentiles=[0]"], "profile.percentiles"),
         ("md1", ["profile.tp=[2]"], "profile.latency_by_tp.server.2 is missing"),
+        ("md1", ["profile.latency_by_tp={server: {4: {kind: linear, base_s: 1}}}"], "server.4 has no effect"),
+        ("md1", ["profile.num_gpu_blocks_by_tp={server: {1: 99}}"], "is the model's own tp"),
+        ("md1", ["profile.tp=[1, 2]", "profile.num_gpu_blocks_by_tp={server: {4: 99}}"], r"as profile.tp is \[1, 2\]"),
+        ("chat-steady", ["profile.num_gpu_blocks_by_tp={llama-7b: {1: 99}}"], "num_gpu_blocks is not given"),
+        (
+            "demo",
+            ["profile.models=[small-7b]", "profile.latency_by_tp={large-34b: {2: {kind: linear, base_s: 1}}}"],
+            "large-34b has no effect, as large-34b is not among profile.models",
+        ),
         (
             "md1",
             ["profile.tp=[2]", "profile.latency_by_tp={server: {2: {kind: linear, base_s: 1}}}"],
@@ -469,6 +511,8 @@ def test_the_command_writes_curves_and_a_picture(routerwise, tmp_path):
         (("--out", "{tmp}/out", "--plot", "{tmp}/curves.jpeg"), "--plot"),
         (("--out", "{tmp}/out", "--plot", "{tmp}/none/curves.png"), "does not exist"),
         (("--out", "{tmp}/out", "--cache", "{tmp}", "--no-cache"), "--cache has no effect"),
+        (("--out", "{tmp}/out", "--cache", "{tmp}/file/cache"), "--cache {tmp}/file/cache: no file can be written"),
+        (("--out", "{tmp}/file/out"), "--out {tmp}/file/out: no file can be written"),
         (("--out", "{tmp}/out", "--set", "profile.tp=[2]"), "latency_by_tp"),
     ],
 )
@@ -476,5 +520,5 @@ def test_the_command_refuses_before_it_simulates(routerwise, tmp_path, options, 
     (tmp_path / "file").write_text("", encoding="utf-8")
     status, _, err = routerwise("profile", "md1", *(option.format(tmp=tmp_path) for option in options))
     assert status == 2
-    assert message in err
+    assert message.format(tmp=tmp_path) in err
     assert not (tmp_path / "out").exists()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from latency_models.catalogue.gpus import find_gpu
 from latency_models.config import BUILT_IN, parse_latency
 from latency_models.contract import check_step_time_model
 from scenarios.cli import main
@@ -58,7 +59,15 @@ def test_every_kind_of_latency_is_explained():
     assert [kind for kind in BUILT_IN if f"kind: {kind}" not in LATENCY_PAGE] == []
 
 
-@pytest.mark.parametrize("text", blocks("yaml", LATENCY_PAGE))
+GPU_EXAMPLE = next(text for text in blocks("yaml", LATENCY_PAGE) if text.startswith("gpus:"))
+
+
+def test_the_example_of_a_gpu(tmp_path):
+    (tmp_path / "mine.yaml").write_text(GPU_EXAMPLE, encoding="utf-8")
+    assert find_gpu("my-card", tmp_path / "mine.yaml").sms == 142
+
+
+@pytest.mark.parametrize("text", [text for text in blocks("yaml", LATENCY_PAGE) if text != GPU_EXAMPLE])
 def test_latency_sections(text):
     check_step_time_model(
         parse_latency(yaml.safe_load(text)).build(), batches=(1, 2, 7), mean_contexts=(200, 999), chunks=(16, 999)

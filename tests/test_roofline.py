@@ -128,7 +128,8 @@ def test_a_window_bounds_the_context_that_is_read():
         ({"overhead_s": 5}, "overhead_s is 5.0; allowed: seconds, below 1. Are these milliseconds?"),
         ({"kernel_s": -1e-6}, "kernel_s"),
         ({"model": {"path": "nowhere/config.json"}}, "cannot read model config nowhere/config.json"),
-        ({"model": {"path": "models.yaml"}}, "name goes with a YAML catalogue"),
+        ({"model": {"path": "models.yaml"}}, "cannot read catalogue models.yaml"),
+        ({"model": {"path": "."}}, "path is '.'; allowed: a YAML catalogue (with name), or a model's config.json"),
         ({"gpu": {"path": "config.json"}}, "allowed: a YAML catalogue of GPUs"),
     ],
 )

@@ -200,12 +200,12 @@ def architecture_of(config: object, name: str, *, source: str = "") -> Architect
         An unsupported kind of model, or a missing or wrong key: the message names the key.
     """
     if not isinstance(config, Mapping):
-        raise invalid(f"{name}: config", type(config).__name__, "the keys of a Hugging Face config.json")
+        raise invalid(f"{name}: config", _shown(config), "the keys of a Hugging Face config.json")
     kind = config.get("model_type")
     for key, reason in _UNSUPPORTED_KEYS.items():
         if config.get(key):
-            shown = "given" if isinstance(config[key], dict | list) else config[key]
-            raise invalid(f"{name}: {key}", shown, f"no such key, as {reason} is not supported", _USE_A_MEASUREMENT)
+            allowed = f"no such key, as {reason} is not supported"
+            raise invalid(f"{name}: {key}", _shown(config[key]), allowed, _USE_A_MEASUREMENT)
     other_layers = _keys_of_other_layers(config)
     if kind not in _SUPPORTED:
         advice = _USE_A_MEASUREMENT
@@ -214,9 +214,8 @@ def architecture_of(config: object, name: str, *, source: str = "") -> Architect
         raise invalid(f"{name}: model_type", kind, f"one of {', '.join(sorted(_SUPPORTED))}", advice)
     if kind not in _EXPERTS_KEY and other_layers:
         key = other_layers[0]
-        shown = "given" if isinstance(config[key], dict | list) else config[key]
         allowed = f"no such key with model_type {kind}, whose layers are all attention and a dense MLP"
-        raise invalid(f"{name}: {key}", shown, allowed, _USE_A_MEASUREMENT)
+        raise invalid(f"{name}: {key}", _shown(config[key]), allowed, _USE_A_MEASUREMENT)
     if kind == "opt":
         return _opt(config, name, source)
     heads = _size(config, name, "num_attention_heads")
@@ -275,8 +274,15 @@ _FULL_EVERY = {"gemma2": 2, "gpt_oss": 2, "gemma3_text": 6}
 """One layer in so many sees everything, the others have a window; elsewhere all have it."""
 
 
+def _shown(value: object) -> object:
+    """A value for a message, which would be flooded by a section."""
+    return "a section" if isinstance(value, Mapping) else "a list" if isinstance(value, list) else value
+
+
 def _keys_of_other_layers(config: Mapping[str, Any]) -> list[str]:
-    return [key for key, value in config.items() if value and _OTHER_LAYERS.search(str(key)) and value != 1]
+    """Keys that speak of layers other than attention and a dense MLP; one expert is a dense MLP."""
+    named = [key for key in config if _OTHER_LAYERS.search(key)]
+    return [key for key in named if config[key] and (config[key] is True or config[key] != 1)]
 
 
 def _size(config: Mapping[str, Any], name: str, key: str, *, default: int | None = None, minimum: int = 1) -> int:

@@ -12,7 +12,6 @@ from latency_models.catalogue.entries import check_keys, read_catalogue, shipped
 from latency_models.catalogue.gpus import GpuSpec
 from latency_models.errors import InputError, check_count, check_finite, invalid
 
-
 _NEWEST = (0, 32)
 """Newest version of vLLM whose defaults were looked at."""
 
@@ -105,8 +104,8 @@ def version_note(version: str) -> str | None:
     newest = ".".join(map(str, _NEWEST))
     found = find_engine(version)
     return (
-        f"vLLM {version} is not known here (the newest is {newest}); the defaults of {found.name} to {newest} are taken: "
-        f"utilisation {found.gpu_memory_utilization:g}, {found.graph_reserve_gib:g} GiB for CUDA graphs"
+        f"vLLM {version} is not known here (the newest is {newest}); the defaults of {found.name} to {newest} are "
+        f"taken: utilisation {found.gpu_memory_utilization:g}, {found.graph_reserve_gib:g} GiB for CUDA graphs"
     )
 
 

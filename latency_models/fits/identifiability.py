@@ -18,6 +18,8 @@ _SAME = 1e-5
 """Share of a column that must be left beside the others for its coefficient to be fitted."""
 WIDE = 0.25
 """Relative half-width of an interval from which on a coefficient counts as badly known."""
+_FELT = 1e-6
+"""Share of a step's time below which a coefficient's upper bound is no more than rounding."""
 _CONFUSED = 0.5
 """Share of a coefficient's variance in one direction, from which on it takes part in that direction's confusion."""
 
@@ -119,7 +121,8 @@ def uncertain_terms(
         advice = f"To know it better, measure {_MEASURE[name]}"
         meaning = f"{name} ({_MEANING[name]})"
         if value == 0.0:
-            most = f", at most {high:.3g}" if high > 0.0 else ""
+            felt = high * columns[name] > _FELT * table.duration_s
+            most = f", at most {high:.3g}" if felt.any() else ""
             warnings.append(f"{meaning} came out as 0, the smallest value allowed{most}{others}. {advice}")
         elif high - low > 2.0 * WIDE * value:
             warnings.append(

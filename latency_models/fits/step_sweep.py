@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -46,9 +49,9 @@ class SweepGroup:
 def read_step_sweep(path: Path) -> list[SweepGroup]:
     """Read all steps of a sweep.
 
-    The file is CSV with the columns ``model, tp, sm_pct, batch, seqlen, prefill_ms, decode_ms`` (others are
-    ignored).  A row is up to two steps: the prefill of ``batch`` prompts of ``seqlen`` tokens, and a decode of
-    ``batch`` sequences with a context of ``seqlen``; an empty time is a step that was not run.
+    The file is CSV, plain or packed as ``.gz``, with the columns ``model, tp, sm_pct, batch, seqlen, prefill_ms,
+    decode_ms`` (others are ignored).  A row is up to two steps: the prefill of ``batch`` prompts of ``seqlen`` tokens,
+    and a decode of ``batch`` sequences with a context of ``seqlen``; an empty time is a step that was not run.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def read_step_sweep(path: Path) -> list[SweepGroup]:
     """
     found: dict[tuple[str, int, float], tuple[_Steps, _Steps]] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with _text(path) as file:
             reader = csv.DictReader(file)
             missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
@@ -71,7 +74,7 @@ def read_step_sweep(path: Path) -> list[SweepGroup]:
                 )
             for row in reader:
                 _add_row(f"{path} line {reader.line_num}", row, found)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot read {path}: {error}") from error
     return [
         SweepGroup(model=model, tp=tp, compute_share=percent / 100.0, table=_table(*steps))
@@ -93,6 +96,12 @@ def read_batch_sweep(path: Path, *, model: str, tp: int, sm_pct: int = 100) -> S
         if (group.model, group.tp, round(100.0 * group.compute_share, 6)) == (model, tp, sm_pct):
             return group.table
     raise invalid(f"rows of {path}", f"{model} tp {tp} sm_pct {sm_pct}", ", ".join(_names(groups)) or "none")
+
+
+def _text(path: Path) -> IO[str]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", newline="", encoding="utf-8-sig")
+    return path.open(newline="", encoding="utf-8-sig")
 
 
 def _names(groups: Iterable[SweepGroup]) -> list[str]:

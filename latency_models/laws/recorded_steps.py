@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from latency_models.errors import InputError
+from latency_models.errors import InputError, invalid
 from latency_models.fits.fitting import fit_linear
 from latency_models.fits.step_table import StepTable
 from latency_models.laws.linear import LinearStepTime
 from latency_models.tables.grids import read_rows
 
 _COLUMNS = tuple(field.name for field in fields(StepTable))
+
+PLAUSIBLE_STEP_S = (20e-6, 2.0)
+"""Between a step of the smallest models and one that still serves anybody; outside, the unit is another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +44,13 @@ class RecordedSteps:
         Raises
         ------
         InputError
-            If the file cannot be read, a value is bad, or there are too few steps to fit.
+            If the file cannot be read, a value is bad, the typical step is no step of an engine, or there are too few
+            steps to fit.
         """
         rows = read_rows(path, _COLUMNS).get("", [])
         columns = np.array(rows, dtype=np.float64).reshape(-1, len(_COLUMNS)).T
+        if rows:
+            _check_unit(path, float(np.median(columns[-1])))
         try:
             fit = fit_linear(StepTable(**dict(zip(_COLUMNS, columns, strict=True))))
         except InputError as error:
@@ -55,3 +61,11 @@ class RecordedSteps:
         """The factors divided by their mean: noise alone, for a law from elsewhere."""
         mean = sum(self.factors) / len(self.factors)
         return tuple(factor / mean for factor in self.factors)
+
+
+def _check_unit(path: Path, median_s: float) -> None:
+    low_s, high_s = PLAUSIBLE_STEP_S
+    if not low_s <= median_s <= high_s:
+        unit = "milliseconds" if median_s <= high_s * 1e3 else "microseconds"
+        advice = f"If these are {unit}, convert them" if median_s > high_s else "Check the unit"
+        raise invalid(f"{path}: the median of duration_s", median_s, "seconds, 20 us to 2 s", advice)

@@ -32,8 +32,12 @@ class CatalogueEntry(Section):
         path = Path(self.path)
         if path.suffix not in (".yaml", ".yml"):
             raise invalid("path", self.path, "a YAML catalogue (with name), or a model's config.json")
-        entries = [name for section in read_yaml(path, "catalogue").values() if isinstance(section, dict) for name in section]
-        raise InputError(f"name is missing; give name: one of {', '.join(map(str, entries)) or 'the entries'} in {path}")
+        entries = [
+            name for section in read_yaml(path, "catalogue").values() if isinstance(section, dict) for name in section
+        ]
+        raise InputError(
+            f"name is missing; give name: one of {', '.join(map(str, entries)) or 'the entries'} in {path}"
+        )
 
 
 def gpu_of(named: str | CatalogueEntry) -> GpuSpec:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from latency_models.laws.corrected import CorrectedStepTime
-from latency_models.sections.base import LatencySection, Seconds
+from latency_models.sections.base import Factor, LatencySection, Seconds
 from latency_models.step_time import StepTimeModel
 
 if TYPE_CHECKING:
     from latency_models.config import LatencyConfig
-
-Factor = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
 class CorrectedLatency(LatencySection):

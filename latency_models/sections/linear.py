@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from latency_models.laws.linear import LinearStepTime
+from latency_models.laws.recorded_steps import PLAUSIBLE_STEP_S
 from latency_models.sections.base import Count, LatencySection, Seconds, refuse_in_pydantic
 from latency_models.step_time import StepTimeModel
 
@@ -33,6 +34,16 @@ class LinearLatency(LatencySection):
     def _takes_time(self) -> LinearLatency:
         refuse_in_pydantic(self.build)
         return self
+
+    def notes(self) -> tuple[str, ...]:
+        """That times look like another unit."""
+        shortest_s = self.build().decode_run(1, 1, 1)[0]
+        if shortest_s <= PLAUSIBLE_STEP_S[1]:
+            return ()
+        return (
+            f"the shortest step takes {shortest_s:g} s (latency kind linear); are these milliseconds? Coefficients are "
+            "in seconds",
+        )
 
     def build(self) -> StepTimeModel:
         """The step-time model."""

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from latency_models.sections.base import Count, LatencySection, refuse_in_pydantic
+from latency_models.sections.base import Count, Factor, LatencySection, refuse_in_pydantic
 from latency_models.sections.catalogue import CatalogueEntry, architecture_named
 from latency_models.step_time import StepTimeModel
 from latency_models.tables.operator_composition import SUSTAINED, OperatorSetup, compose_operators
 from latency_models.tables.operator_tables import CsvTables, OperatorTables, PackageTables
-
-PositiveShare = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
 class OperatorLatency(LatencySection):
@@ -39,7 +37,7 @@ class OperatorLatency(LatencySection):
         default=None,
         description="How unevenly tokens choose experts, as the tables name it; default the least even: power_law_1.2.",
     )
-    sustained: PositiveShare = Field(
+    sustained: Factor = Field(
         default=SUSTAINED, description="Most that products reach for long, as a share of the tables' best bf16 product."
     )
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from latency_models.errors import InputError, unknown_name
-from latency_models.sections.base import refuse_in_pydantic
+from latency_models.sections.base import BUILT_IN, refuse_in_pydantic
 from latency_models.step_time import STEP_TIME_MODELS, StepTimeModel
 
 
@@ -34,7 +34,7 @@ class PluginLatency(BaseModel):
     def build(self) -> StepTimeModel:
         """The step-time model; an unknown name or option is an InputError."""
         if self.kind not in STEP_TIME_MODELS.names():
-            raise unknown_name(STEP_TIME_MODELS.kind, self.kind, STEP_TIME_MODELS.names())
+            raise unknown_name(STEP_TIME_MODELS.kind, self.kind, {*BUILT_IN, *STEP_TIME_MODELS.names()})
         plugin = STEP_TIME_MODELS.get(self.kind)
         options: dict[str, Any] = dict(self.model_extra or {})
         try:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from latency_models.catalogue.model_work import ModelWork
 from latency_models.laws.roofline import COMPUTE_EFFICIENCY, KERNEL_S, MEMORY_EFFICIENCY, OVERHEAD_S, RooflineStepTime
-from latency_models.sections.base import Count, LatencySection, Seconds, refuse_in_pydantic
+from latency_models.sections.base import Count, LatencySection, Seconds, Share, refuse_in_pydantic
 from latency_models.sections.catalogue import CatalogueEntry, architecture_named, gpu_of
 from latency_models.step_time import StepTimeModel
-
-Share = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
 
 
 class RooflineLatency(LatencySection):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from latency_models.laws.compute_share import at_share, share_notes
-from latency_models.sections.base import LatencySection, refuse_in_pydantic
+from latency_models.errors import InputError
+from latency_models.laws.compute_share import Shareable, at_share, share_notes
+from latency_models.sections.base import LatencySection, Share, refuse_in_pydantic
+from latency_models.sections.file import FileLatency
 from latency_models.step_time import StepTimeModel
 
 if TYPE_CHECKING:
@@ -18,9 +20,7 @@ class ShareLatency(LatencySection):
     """Another model when MPS gives each shard a share of its GPU; see :mod:`latency_models.laws.compute_share`."""
 
     kind: Literal["share"]
-    share: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] = Field(
-        description="Share of the GPU's multiprocessors; laws were measured from 0.3 on."
-    )
+    share: Share = Field(description="Share of the GPU's multiprocessors; laws were measured from 0.3 on.")
     base: LatencyConfig = Field(description="The latency section of the whole GPU.")
 
     @model_validator(mode="after")
@@ -34,4 +34,11 @@ class ShareLatency(LatencySection):
 
     def build(self) -> StepTimeModel:
         """The step-time model."""
-        return at_share(self.base.build(), self.share)
+        whole = self.base.build()
+        if self.share < 1.0 and not isinstance(whole, Shareable):
+            inner = self.base.base if isinstance(self.base, FileLatency) else self.base
+            raise InputError(
+                f"share is {self.share:g}, but latency kind {inner.kind} cannot tell how it slows down; allowed: 1 "
+                "with this kind. Use the kind steps, linear or roofline, or measure at that share and leave it out"
+            )
+        return at_share(whole, self.share)

@@ -230,6 +230,9 @@ def read_rows(
         with _open_text(path) as file:
             reader = csv.DictReader(file)
             header = list(reader.fieldnames or ())
+            twice = [name for name in columns if header.count(name) > 1]
+            if twice:
+                raise invalid(f"header of {path}", header, f"each column once ({twice[0]} is there twice)")
             missing = [name for name in columns if name not in header]
             if missing:
                 raise invalid(f"header of {path}", header, f"{', '.join(columns)} (no {', '.join(missing)})")

@@ -29,7 +29,13 @@ from latency_models.fits.step_table import Floats
 from latency_models.fits.steps_fit import fit_steps, model_of
 from latency_models.laws.steps import DEFAULTS_SOURCE, EFFICIENCIES, StepsCoefficients
 from scenarios.calibration.configured_steps import Configuration, ConfiguredSteps
-from scenarios.calibration.step_fit import StepCalibration, fitted_noise, prepared, valid_range
+from scenarios.calibration.step_fit import (
+    StepCalibration,
+    fitted_noise,
+    prepared,
+    speed_change_notes,
+    valid_range,
+)
 
 FREE = (
     "step_s",
@@ -158,7 +164,11 @@ def calibrate_steps_law(steps: ConfiguredSteps, gpu: GpuSpec, *, separate_overhe
         training_median=float(np.median(np.abs(training))),
         warnings=tuple(_warnings(found, intervals, remarks)),
         valid_range=valid_range(table) | share_range(steps.groups()),
-        notes=(*ready.measured.notes, *_notes(steps, gpu, found, names)),
+        notes=(
+            *ready.measured.notes,
+            *_notes(steps, gpu, found, names),
+            *speed_change_notes(ready.measured, held_out),
+        ),
         overhead=ready.overhead,
         noise=fitted_noise(training) if ready.measured.consecutive else None,
     )

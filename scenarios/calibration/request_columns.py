@@ -8,10 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from latency_models.errors import InputError, invalid
-from scenarios.measurements.logs import Log
 from scenarios.measurements.schema import Measurement
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -32,8 +29,6 @@ _OF_REQUESTS = ("arrival", "prompt_tokens", "output_tokens", "ttft", "tpot", "e2
 _OF_SWEEP = ("prompt_tokens", "output_tokens", "ttft", "tpot", "e2e")
 AMPLE_BLOCKS = 200_000
 """KV blocks of a server of which nobody said how many it has."""
-
-_SLOWEST_TPOT_S = 2.0
 
 
 def recognised_columns(path: Path, kind: str, given: Mapping[str, str]) -> dict[str, str]:
@@ -59,7 +54,9 @@ def recognised_columns(path: Path, kind: str, given: Mapping[str, str]) -> dict[
             raise invalid("--column", f"{name}={theirs}", f"NAME=COLUMN with a name of {', '.join(ALIASES)}")
         if theirs not in header:
             raise invalid(f"--column {name}", theirs, f"a column of {path}: {', '.join(header)}")
-    bare = {_without_unit(theirs): theirs for theirs in reversed(header)}
+    bare: dict[str, list[str]] = {}
+    for theirs in header:
+        bare.setdefault(without_unit(theirs), []).append(theirs)
     found = dict(given)
     wanted = [*(_OF_REQUESTS if kind == "requests" else _OF_SWEEP)]
     if kind == "sweep":
@@ -67,7 +64,7 @@ def recognised_columns(path: Path, kind: str, given: Mapping[str, str]) -> dict[
     for name in wanted:
         known = [bare[alias] for alias in ALIASES[name] if alias in bare]
         if name not in found and known:
-            found[name] = known[0]
+            found[name] = _only(path, name, known[0])
     required = ["prompt_tokens", "output_tokens"] + (["arrival"] if kind == "requests" else [])
     missing = [name for name in required if name not in found]
     if kind == "sweep" and not {"concurrency", "rate"} & set(found):
@@ -84,6 +81,14 @@ def recognised_columns(path: Path, kind: str, given: Mapping[str, str]) -> dict[
     return found
 
 
+def _only(path: Path, name: str, columns: list[str]) -> str:
+    if len(columns) > 1:
+        raise InputError(
+            f"{path} has {name} more than once: {', '.join(columns)}; say which one: --column {name}={columns[0]}"
+        )
+    return columns[0]
+
+
 def _header(path: Path) -> list[str]:
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="") as stream:
@@ -94,7 +99,8 @@ def _header(path: Path) -> list[str]:
         raise InputError(f"cannot read {path}: {error}") from None
 
 
-def _without_unit(name: str) -> str:
+def without_unit(name: str) -> str:
+    """A column's name without the unit that it may end in."""
     stem, _, unit = name.rpartition("_")
     return stem if unit in ("s", "ms", "us", "ns") else name
 
@@ -114,19 +120,9 @@ def server_of(log: Mapping[str, Any], engine: Mapping[str, Any]) -> Measurement:
     return Measurement.model_validate(values)
 
 
-def check_latency_unit(path: Path, log: Log, unit: str | None) -> None:
-    """Refuse times per token that no engine has, unless the user named their unit."""
-    tpot_s = log.measured.get("tpot")
-    if unit is not None or tpot_s is None or np.isnan(tpot_s).all():
-        return
-    median_s = float(np.nanmedian(tpot_s))
-    if median_s > _SLOWEST_TPOT_S:
-        raise invalid(
-            f"{path}: median tpot in seconds",
-            median_s,
-            f"at most {_SLOWEST_TPOT_S:g}",
-            "If its times are in milliseconds, say so: --unit ms, or name the unit in the columns' names.",
-        )
+def unit_of(unit: str | None) -> dict[str, str]:
+    """The key of a log's unit, if the user named one; what is named is believed."""
+    return {} if unit is None else {"unit": unit}
 
 
 def engine_note(engine: Mapping[str, Any]) -> str:

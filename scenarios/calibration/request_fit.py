@@ -20,7 +20,7 @@ from latency_models.fits.fit_quality import FOLDS, REPLICATIONS, Ints, RegimeErr
 from latency_models.fits.fitting import DEFAULT_TERMS
 from latency_models.fits.identifiability import WIDE, in_words, what_to_measure
 from latency_models.fits.step_table import Floats
-from scenarios.calibration.request_columns import check_latency_unit, engine_note, recognised_columns, server_of
+from scenarios.calibration.request_columns import engine_note, recognised_columns, server_of, unit_of
 from scenarios.calibration.request_overlaps import OverlapRows, overlap_rows
 from scenarios.measurements.logs import RequestTable, read_log
 from scenarios.measurements.measurement_files import with_values
@@ -118,11 +118,10 @@ def calibrate_on_requests(
         The file lacks a column, holds bad values or too few rows, or its times cannot be in that unit.
     """
     named = recognised_columns(path, "requests", columns or {})
-    section = {"kind": "requests", "path": str(path), "unit": unit or "s", "where": dict(where or {}), "columns": named}
+    section = {"kind": "requests", "path": str(path), "where": dict(where or {}), "columns": named, **unit_of(unit)}
     measurement = server_of(section, engine)
     log = read_log(measurement.log)
     assert isinstance(log, RequestTable)
-    check_latency_unit(path, log, unit)
     if len(log) < _LEAST_REQUESTS:
         raise InputError(f"{path} has {len(log)} requests to use; allowed: at least {_LEAST_REQUESTS}. Measure longer")
     simulation = _Simulation(measurement, log, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from latency_models.fits.step_sweep import read_batch_sweep
 from scenarios.calibration.bench_steps import read_bench_steps
 from scenarios.calibration.iteration_log import LINE, read_iteration_log
 from scenarios.calibration.measured_steps import MeasuredSteps, check_step_unit
+from scenarios.calibration.request_columns import ALIASES, without_unit
 from scenarios.calibration.step_rows import COUNTS, read_step_rows
 from sim.settings import EngineSettings
 
@@ -25,6 +26,7 @@ STEP_KINDS = ("steps", "iteration-log", "vllm-bench", "grid")
 
 _GRID_COLUMNS = ("model", "tp", "sm_pct")
 _HEAD_BYTES = 200_000
+_SHOWN = 80
 GRID_UNIT = "prefill_ms and decode_ms are milliseconds; are these seconds?"
 """What to say to a grid whose times are implausible."""
 
@@ -42,8 +44,15 @@ class Reading:
     """Rows of a grid to take."""
 
 
-def kind_of(path: Path) -> str:
+def kind_of(path: Path, named: Collection[str] = ()) -> str:
     """Recognise a file by its beginning.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    named : collection of str
+        Our names of the columns that the user named; a table whose arrivals or levels are named is recognised by them.
 
     Raises
     ------
@@ -68,16 +77,27 @@ def kind_of(path: Path) -> str:
         return "steps"
     if header.issuperset(("prefill_ms", "decode_ms")):
         return "grid"
-    if "concurrency" in header:
+    if "concurrency" in header or not {"concurrency", "rate"}.isdisjoint(named):
         return "sweep"
-    if any("arrival" in name for name in header):
+    bare = {without_unit(name) for name in header}
+    if any("arrival" in name for name in header) or "arrival" in named or not bare.isdisjoint(ALIASES["arrival"]):
         return "requests"
+    if not bare.isdisjoint((*ALIASES["concurrency"], *ALIASES["rate"])):
+        return "sweep"
     if "\0" in head:
         raise InputError(f"{path} is a binary file; allowed: CSV, JSON, logs of vLLM, and these packed with gzip")
     raise InputError(
-        f"{path} is not recognised by its first line; allowed: {', '.join(KINDS)}, see docs/calibrate.md. Columns "
-        "are separated by commas, and have the names that are given there; --from names the kind"
+        f"{path} is not recognised by its first line, {_shown(head)}; looked for, separated by commas: "
+        f"{', '.join(COUNTS)} (steps); prefill_ms, decode_ms (grid); a column of concurrency or rate, as "
+        f"{', '.join((*ALIASES['concurrency'], *ALIASES['rate']))} (sweep); a column of arrivals, as "
+        f"{', '.join(ALIASES['arrival'])} (requests). If yours has another name, say --column arrival=COLUMN, "
+        "concurrency=COLUMN or rate=COLUMN; --from names the kind, see docs/calibrate.md"
     )
+
+
+def _shown(head: str) -> str:
+    first = (head.splitlines() or [""])[0]
+    return repr(first if len(first) <= _SHOWN else f"{first[:_SHOWN]}...")
 
 
 def read_steps(kind: str, paths: Sequence[Path], reading: Reading) -> MeasuredSteps:

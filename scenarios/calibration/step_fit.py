@@ -21,6 +21,7 @@ from latency_models.fits.fitting import DEFAULT_TERMS, LinearFit, fit_linear, ro
 from latency_models.fits.identifiability import identifiable_terms, uncertain_terms
 from latency_models.fits.step_table import Floats, StepTable
 from scenarios.calibration.measured_steps import CpuTimes, MeasuredSteps
+from scenarios.calibration.speed_change import speed_change_note
 
 LARGEST_TABLE = 50_000
 """Steps that a fit looks at; of longer logs it takes every k-th, which changes no coefficient visibly."""
@@ -142,10 +143,16 @@ def calibrate_on_steps(measured: MeasuredSteps, *, separate_overhead: bool = Fal
         training_median=found.median_relative_error,
         warnings=(*missing, *uncertain_terms(table, found.coefficients, fitted)),
         valid_range=valid_range(table),
-        notes=measured.notes,
+        notes=(*measured.notes, *speed_change_notes(measured, held_out)),
         overhead=ready.overhead,
         noise=fitted_noise(found.relative_errors) if measured.consecutive else None,
     )
+
+
+def speed_change_notes(measured: MeasuredSteps, relative_errors: Floats) -> tuple[str, ...]:
+    """What the errors of consecutive steps tell of the machine's speed."""
+    note = speed_change_note(relative_errors) if measured.consecutive else None
+    return () if note is None else (note,)
 
 
 def valid_range(table: StepTable) -> dict[str, tuple[float, float]]:

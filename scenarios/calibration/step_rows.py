@@ -2,7 +2,7 @@
 
 ``n_tokens, n_prefill_tokens, n_prefill_seqs, n_decode, sum_context`` say what a step computed, ``items``
 (``id:tokens:computed before:kind``, joined by ``;``) who computed what.  Its time is one of: ``t_start, t_end``; the
-five times of an engine's loop; four durations of that loop; or ``duration``.
+five times of an engine's loop; four durations of that loop; or ``duration``, which may name its unit (``duration_ms``).
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ COUNTS = ("n_tokens", "n_prefill_tokens", "n_prefill_seqs", "n_decode", "sum_con
 
 _LOOP_TIMES = ("t_sched_start", "t_sched_end", "t_exec_end", "t_update_end", "t_step_end")
 _LOOP_DURATIONS = ("schedule_s", "execute_s", "update_s", "output_s")
+_DURATIONS = {"duration": None, **{f"duration_{unit}": unit for unit in UNITS}}
+"""Columns of a step's duration, and the units that they name."""
 _CELL = ("phase", "chunk", "batch", "ctx0")
 """Columns that a sweep names its cells by; steps of one cell are repetitions."""
 
@@ -98,11 +100,20 @@ def read_frame(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
+        # pandas would rename a second column of the same name, so the header is read by itself.
+        header = (
+            pd.read_csv(path, dtype=str, header=None, nrows=1, keep_default_na=False, encoding="utf-8-sig")
+            .iloc[0]
+            .tolist()
+        )
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path") from None
     except (OSError, EOFError, ValueError) as error:
         raise InputError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+    doubled = sorted({name for name in header if header.count(name) > 1})
+    if doubled:
+        raise InputError(f"{path} has the column {doubled[0]!r} more than once; take one of them out, or rename it")
     if frame.empty:
         raise InputError(f"{path} has a header and no rows; allowed: at least one row per coefficient")
     return frame
@@ -154,13 +165,19 @@ def _durations(path: Path, frame: pd.DataFrame, unit_s: float) -> tuple[Floats, 
     if names.issuperset(("t_start", "t_end")):
         spent_s = unit_s * (column(path, frame, "t_end") - column(path, frame, "t_start"))
         return _positive(path, frame, spent_s, "t_end"), None
-    if "duration" in names:
-        return unit_s * column(path, frame, "duration", positive=True), None
+    named = [name for name in _DURATIONS if name in names]
+    if len(named) > 1:
+        raise invalid(f"header of {path}", named, "one duration of each step", "Take the others out.")
+    if named:
+        suffix = _DURATIONS[named[0]]
+        size_s = unit_s if suffix is None else UNITS[suffix]
+        return size_s * column(path, frame, named[0], positive=True), None
     raise invalid(
         f"header of {path}",
         list(frame.columns),
         f"a time of each step: t_start and t_end; or {', '.join(_LOOP_TIMES)}; or {', '.join(_LOOP_DURATIONS)}; or "
-        "duration",
+        f"{', '.join(_DURATIONS)}",
+        "Their unit is seconds, or what --unit says; duration may also name it.",
     )
 
 

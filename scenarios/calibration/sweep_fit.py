@@ -14,7 +14,7 @@ import numpy as np
 from latency_models.errors import InputError, check_finite, invalid
 from latency_models.fits.fit_quality import FOLDS, consecutive_blocks
 from latency_models.fits.step_table import Floats
-from scenarios.calibration.request_columns import check_latency_unit, engine_note, recognised_columns, server_of
+from scenarios.calibration.request_columns import engine_note, recognised_columns, server_of, unit_of
 from scenarios.calibration.request_fit import HeldOutLatencies, RequestCalibration, badly_known, latency_errors
 from scenarios.measurements.fit import FitTarget, FittedParameter, SimulatorFit, fit_through_simulator
 from scenarios.measurements.logs import RequestTable, RunTable, read_log
@@ -55,11 +55,10 @@ def calibrate_on_sweep(
     rate_column = named.pop("rate", None)
     # The means over a rate are read like those of a closed loop; the generated requests then take the clients' place.
     clients = {"concurrency": named["prompt_tokens"]} if rate_column is not None else {}
-    section = {"kind": "closed-loop", "path": str(path), "unit": unit or "s", "where": dict(where or {})}
+    section = {"kind": "closed-loop", "path": str(path), "where": dict(where or {}), **unit_of(unit)}
     measurement = server_of({**section, "columns": {**named, **clients}}, engine)
     log = read_log(measurement.log)
     assert isinstance(log, RunTable)
-    check_latency_unit(path, log, unit)
     if len(log) < FOLDS:
         raise InputError(
             f"{path} has {len(log)} rows to use; allowed: at least {FOLDS}, to test the law on rows that it was not "
@@ -178,7 +177,7 @@ def _cross_validated(
     for fold in range(FOLDS):
         tested = blocks % FOLDS == fold
         trained = FitTarget(measurement=target.measurement, log=target.log, rows=~tested)
-        laws.append(fit_through_simulator([trained], begin, progress=progress).values())
+        laws.append(fit_through_simulator([trained], begin, near_start=True, progress=progress).values())
         predicted = replay(with_values(target.measurement, laws[-1]), target.log).predicted
         for metric, measured in target.log.measured.items():
             usable = tested & (np.nan_to_num(measured) > 0.0)

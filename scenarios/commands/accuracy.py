@@ -13,6 +13,7 @@ import click
 from analysis.result_files import replacing
 from latency_models.errors import InputError, RouterwiseError
 from scenarios.measurements.evaluation import Progress, open_measurement
+from scenarios.output_places import check_output, check_output_folder
 
 
 @click.command()
@@ -26,8 +27,9 @@ from scenarios.measurements.evaluation import Progress, open_measurement
     help="Layout of the result.",
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the result to a file instead.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file of --out.")
 @click.option("--plots", type=click.Path(path_type=Path, file_okay=False), help="Folder for a picture of each file.")
-def accuracy(measurements: tuple[str, ...], layout: str, out: Path | None, plots: Path | None) -> None:
+def accuracy(measurements: tuple[str, ...], layout: str, out: Path | None, overwrite: bool, plots: Path | None) -> None:
     """Predict what was measured on real servers, and print how far off the predictions are.
 
     FILE is a measurement file, or the name of one that comes with routerwise; `all` is all of those whose operator
@@ -38,11 +40,14 @@ def accuracy(measurements: tuple[str, ...], layout: str, out: Path | None, plots
     from scenarios.measurements.report import as_json, markdown, print_tables
 
     names = [name for given in measurements for name in (usable_names() if given == "all" else [given])]
-    for folder in (None if out is None else out.parent, None if plots is None else plots.parent):
-        if folder is not None and not folder.is_dir():
-            raise InputError(f"the folder {folder} does not exist; create it first")
     if out is not None and layout == "table":
         raise InputError("--out goes with --format json or markdown; a table is for the terminal")
+    if overwrite and out is None:
+        raise InputError("--overwrite has no effect without --out; leave it out")
+    if out is not None:
+        check_output("--out", out, overwrite=overwrite)
+    if plots is not None:
+        check_output_folder("--plots", plots if plots.is_dir() else plots.parent)
     opened = [open_measurement(name) for name in names]
     with _progress() as progress:
         evaluations = [measurement.evaluate(progress) for measurement in opened]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -71,6 +70,7 @@ _LAWS = ("linear", "steps")
 @click.option("--set", "assignments", multiple=True, metavar="engine.NAME=VALUE", help="One engine setting.")
 @click.option("--separate-overhead", is_flag=True, help="Fit the engine's CPU time beside the law, not within it.")
 @click.option("--noise", is_flag=True, help="Also write the spread of the steps around the law.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing model file or plot.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the resampling.")
 def calibrate(
     sources: tuple[Path, ...],
@@ -88,6 +88,7 @@ def calibrate(
     assignments: tuple[str, ...],
     separate_overhead: bool,
     noise: bool,
+    overwrite: bool,
     seed: int,
 ) -> None:
     """Fit a step-time model to the measurements SOURCES and write it as a model file.
@@ -100,8 +101,9 @@ def calibrate(
     from scenarios.calibration.report import model_values, provenance, write_model
     from scenarios.calibration.sources import kind_of
 
-    _check_outputs(sources, out, plot)
-    found = {path: kind_of(path) if kind == "auto" else kind for path in sources}
+    _check_outputs(sources, out, plot, overwrite=overwrite)
+    named = _pairs("--column", columns)
+    found = {path: kind_of(path, named) if kind == "auto" else kind for path in sources}
     if len(set(found.values())) > 1:
         each = ", ".join(f"{path.name} ({name})" for path, name in found.items())
         raise invalid("kinds of the sources", each, "one kind in a calibration", "Calibrate on each kind by itself.")
@@ -121,7 +123,7 @@ def calibrate(
                 "number of sources", len(sources), f"one file with {kind}", "Give the same file with all rows."
             )
         calibration: StepCalibration | RequestCalibration = _on_requests(
-            sources[0], kind, settings, unit, _pairs("--column", columns), _pairs("--where", where), seed
+            sources[0], kind, settings, unit, named, _pairs("--where", where), seed
         )
         values = model_values(calibration, provenance(kind, sources, calibration, None), noise=False)
     else:
@@ -161,21 +163,18 @@ def _physical(law: str, models: Sequence[str], gpu: str | None, tp: int | None) 
     return _Physical(names=model_names(models), gpu=find_gpu(gpu), tp=tp)
 
 
-def _check_outputs(sources: Sequence[Path], out: Path, plot: Path | None) -> None:
+def _check_outputs(sources: Sequence[Path], out: Path, plot: Path | None, *, overwrite: bool) -> None:
     """Refuse places where nothing can be written, or something else would be lost, before any work is done."""
     from scenarios.calibration.plot import check_plot_path
+    from scenarios.output_places import check_output
 
     taken = {path.resolve(): "a source" for path in sources}
     for name, path in (("--out", out), ("--plot", plot)):
         if path is None:
             continue
-        folder = path.absolute().parent
-        if not folder.is_dir():
-            raise invalid(f"folder of {name}", str(path.parent), "an existing folder", "Create it first.")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise invalid(f"folder of {name}", str(path.parent), "a folder that you may write to")
         if path.resolve() in taken:
             raise invalid(name, str(path), f"another file; this one is {taken[path.resolve()]}")
+        check_output(name, path, overwrite=overwrite)
         taken[path.resolve()] = name
     if plot is not None:
         check_plot_path(plot)

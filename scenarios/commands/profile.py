@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,11 +70,18 @@ def profile(
             raise InputError(f"--out {file} exists already; choose another place, or give --overwrite to replace it")
     if plot is not None:
         check_picture_path("--plot", plot)
-    options = ProfileOptions(
-        jobs=jobs or os.cpu_count() or 1, cache_dir=None if no_cache else cache or default_cache_dir()
-    )
+        _check_writable("--plot", plot, plot.parent)
+    _check_writable("--out", out, files[0].parent)
+    cache_dir = None if no_cache else cache or default_cache_dir()
+    if cache_dir is not None:
+        _check_writable("--cache" if cache else "--cache (the default)", cache_dir, cache_dir)
+    options = ProfileOptions(jobs=jobs or os.cpu_count() or 1, cache_dir=cache_dir)
     with _progress() as report:
-        curves = run_profile(resolved, options, report)
+        try:
+            curves = run_profile(resolved, options, report)
+        except (KeyboardInterrupt, SystemExit) as ended:
+            _say_how_to_go_on(ended, remembered=cache_dir is not None)
+            raise
     files[0].parent.mkdir(parents=True, exist_ok=True)
     for file in files:
         with replacing(file) as stream:
@@ -83,6 +91,26 @@ def profile(
     for curve in curves:
         _print_curve(curve)
     click.echo(f"Curves: {out}")
+
+
+def _check_writable(option: str, given: Path, folder: Path) -> None:
+    """Refuse a folder in which no file can be made, before any work is done; it need not exist yet."""
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    try:
+        with tempfile.NamedTemporaryFile(dir=nearest, prefix=".routerwise."):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{option} {given}: no file can be written in {nearest} ({error.strerror}); choose another place"
+        ) from None
+
+
+def _say_how_to_go_on(ended: BaseException, *, remembered: bool) -> None:
+    """Say what becomes of the work when the command is asked to end; SIGTERM, unlike Ctrl-C, has no other message."""
+    if isinstance(ended, SystemExit):
+        click.echo("Error: asked to end (SIGTERM); no curves were written", err=True)
+    if remembered:
+        click.echo("Runs that have ended are remembered; the same command goes on from there.", err=True)
 
 
 def _outputs(out: Path) -> list[Path]:
@@ -99,7 +127,15 @@ def _print_curve(curve: LoadLatencyCurve) -> None:
     click.echo(str(curve.configuration))
     assert curve.stability_per_s is not None
     low, high = curve.stability_per_s
-    click.echo(f"  stable up to {low:.4g} requests/s, backlog grows from {high:.4g} on; {len(curve.rates_per_s)} loads")
+    if curve.provenance["limit_wide"]:
+        click.echo(
+            f"  WARNING: the stability limit is only known to lie between {low:.4g} and {high:.4g} requests/s, and no "
+            f"load above {low:.4g} was measured; raise profile.requests, which is {curve.provenance['requests']}, to "
+            f"about {curve.provenance['limit_requests_needed']}"
+        )
+    else:
+        click.echo(f"  stable up to {low:.4g} requests/s, backlog grows from {high:.4g} on")
+    click.echo(f"  {len(curve.rates_per_s)} loads, 0 to {curve.rates_per_s[-1]:.4g} requests/s")
     for note in curve.provenance["notes"]:
         click.echo(f"  note: {note}")
     left_out = curve.provenance["rates_beyond_limit_per_s"]

@@ -2,19 +2,21 @@
 
 Residuals are logarithms of predicted over measured latencies, since they span decades and a planner needs each to a
 few per cent.  Their loss is Charbonnier's (soft L1), quadratic for small residuals and linear for outliers; every
-metric of every log has the same weight, however many rows it has.  All simulations see the same requests and the same
-random streams, so that a difference between two of them comes from the parameters alone.
+metric of every log has the same weight, however many rows it has, but a row that jumps has less (see
+:mod:`scenarios.measurements.fit_search`).  All simulations see the same requests and the same random streams, so that a
+difference between two of them comes from the parameters alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from latency_models.errors import InputError
+from scenarios.measurements.fit_search import Cloud, Search
 from scenarios.measurements.logs import Log, RequestTable, read_log, rows_of
 from scenarios.measurements.measurement_files import load_measurement, with_values
 from scenarios.measurements.replay import replay
@@ -22,22 +24,18 @@ from scenarios.measurements.schema import METRICS, Measurement, Metric, Paramete
 from scenarios.measurements.sheets import Rows
 from sim.results import Floats, Ints
 
-_OUTLIERS = (1.0, 0.1)
-"""Residuals (about a relative error) from which the loss grows linearly: first wide, to get near, then narrow."""
 _UNFINISHED = 2.0
 """Residual of a request without a prediction: it was rejected or never finished."""
-_WIDEST_STEP = 0.1
-_NARROWEST_STEP = 0.01
-"""Finite differences in units of a parameter's size."""
-_FIRST_DAMPING = 0.01
-_DAMPING_RATIO = 6.0
-_MOST_DAMPINGS = 4
-_MOST_ITERATIONS = 40
-_TOLERANCE = 1e-2
-"""Relative gain of an iteration below which the differences become narrower."""
-_IN_95_PERCENT = 1.96
+_PAUSE = 10.0
+"""Requests that were alone are kept apart by this many times the time that each took."""
+_IN_95_PERCENT = 0.975
+_MODEL_ERROR = 0.005
+"""Residuals that are smaller (root mean square) tell nothing: no simulation is right to better than half a per cent."""
 _UNKNOWN_FROM = 0.5
-"""A parameter whose standard error is more than this share of its size is called not identifiable."""
+"""A parameter whose interval reaches further than twice this share of its size is called not identifiable."""
+_ALIKE = 0.98
+_DOUBTFUL = 0.1
+"""Parameters whose effects correlate that much and whose intervals reach so far (a share) are not told apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +51,9 @@ class FitTarget:
 class FittedParameter:
     """One number and how well the data tell it.
 
-    ``low`` and ``high`` are the 95 % interval from the sandwich estimator (White, Econometrica 48, 1980; rows of the
-    log are taken as independent), cut at the bounds.
+    ``low`` and ``high`` are the 95 % interval, cut at the bounds: from the sandwich estimator (White, Econometrica 48,
+    1980) over rows or over blocks of consecutive rows, whichever is wider, from what the jumps of the simulation leave
+    open, and from an error of the model of half a per cent.
     """
 
     key: str
@@ -74,6 +73,8 @@ class SimulatorFit:
     mean_error: float
     """Mean absolute residual of these rows (training error), about a relative error."""
     simulations: int
+    warnings: tuple[str, ...] = ()
+    """Parameters that the rows cannot tell apart."""
 
     def values(self) -> dict[str, float]:
         """Fitted values by dotted key."""
@@ -118,6 +119,7 @@ def fit_through_simulator(
     parameters: Mapping[str, ParameterSection],
     *,
     metrics: Sequence[Metric] = METRICS,
+    near_start: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> SimulatorFit:
     """Find the parameters with which the simulator comes closest to measured latencies.
@@ -130,6 +132,9 @@ def fit_through_simulator(
         Dotted keys of the measurement files, with start and bounds.
     metrics : sequence of str
         Latencies to fit on, as far as they were measured.
+    near_start : bool
+        Whether the starts are known to be close, as those of a fit on most of the same rows are; it saves most of the
+        simulations.
     progress : callable, optional
         Called with the number of simulations done.
 
@@ -145,7 +150,8 @@ def fit_through_simulator(
     """
     names = list(parameters)
     sections = [parameters[name] for name in names]
-    sizes = np.array([section.start or section.highest / 10.0 for section in sections])
+    # Not of the start, if there is a bound: the same search from any start.
+    sizes = np.array([section.start if section.upper is None else section.upper / 10.0 for section in sections])
     lower = np.array([section.lower for section in sections]) / sizes
     upper = np.array([section.highest for section in sections]) / sizes
     problem = _Problem(targets, names, sizes, tuple(metrics), progress)
@@ -156,75 +162,28 @@ def fit_through_simulator(
         )
 
     start = np.clip(np.array([section.start for section in sections]) / sizes, lower, upper)
-    best = start
-    for outlier in _OUTLIERS:
-        problem.outlier = outlier
-        best = _minimise(problem, best, lower, upper)
-    # Narrow differences would take the jumps of a simulation for slopes, and the intervals would be too narrow.
-    slopes = _slopes(problem, best, _WIDEST_STEP, lower, upper)
-    errors = _standard_errors(slopes, problem.residuals(best), problem.weights(best), problem.clusters)
+    search = Search(residuals=problem.residuals, weights=problem.weights, start=start, lower=lower, upper=upper)
+    found = search.nearest() if near_start else search.best()
+    # The smallest loss is not quite where the lines have theirs: jumps leave that much open.
+    half = np.hypot(_half_intervals(found, problem.residuals(found.centre), problem.clusters), search.step_from(found))
+    sizes_now = np.maximum(found.centre, 1e-9)
     fitted = tuple(
         FittedParameter(
             key=name,
-            value=float(best[index] * sizes[index]),
-            low=float(max(lower[index], best[index] - _IN_95_PERCENT * errors[index]) * sizes[index]),
-            high=float(min(upper[index], best[index] + _IN_95_PERCENT * errors[index]) * sizes[index]),
-            identifiable=bool(errors[index] <= _UNKNOWN_FROM * max(abs(float(best[index])), 1e-9)),
+            value=float(found.centre[index] * sizes[index]),
+            low=float(max(lower[index], found.centre[index] - half[index]) * sizes[index]),
+            high=float(min(upper[index], found.centre[index] + half[index]) * sizes[index]),
+            identifiable=bool(half[index] <= 2.0 * _UNKNOWN_FROM * sizes_now[index]),
         )
         for index, name in enumerate(names)
     )
     return SimulatorFit(
         parameters=fitted,
         rows=sum(int(target.rows.sum()) for target in targets),
-        mean_error=problem.mean_error(best),
+        mean_error=problem.mean_error(found.centre),
         simulations=problem.simulations,
+        warnings=_not_told_apart(names, found, half / sizes_now),
     )
-
-
-def _minimise(problem: _Problem, start: Floats, lower: Floats, upper: Floats) -> Floats:
-    """Levenberg-Marquardt with reweighting, and with differences so wide that a simulation's decisions average out.
-
-    When no damping helps any more, the differences become narrower.  Returns the scaled parameters with the smallest
-    loss found, shape (p,).
-    """
-    best, loss = start, problem.loss(start)
-    step, damping = _WIDEST_STEP, _FIRST_DAMPING
-    for _ in range(_MOST_ITERATIONS):
-        slopes = _slopes(problem, best, step, lower, upper)
-        weighted = slopes * problem.weights(best)[:, None]
-        gradient = weighted.T @ problem.residuals(best)
-        # At a bound that the loss pushes against, a parameter stays where it is.
-        free = np.flatnonzero(~((best <= lower) & (gradient > 0.0) | (best >= upper) & (gradient < 0.0)))
-        curvature = (slopes.T @ weighted)[np.ix_(free, free)]
-        gained = 0.0
-        for _ in range(_MOST_DAMPINGS):
-            damped = curvature + damping * np.diag(np.diag(curvature))
-            candidate = best.copy()
-            candidate[free] -= np.linalg.pinv(damped) @ gradient[free]
-            candidate = np.clip(candidate, lower, upper)
-            gained = loss - problem.loss(candidate)
-            if gained > 0.0:
-                best, loss, damping = candidate, loss - gained, damping / _DAMPING_RATIO
-                break
-            damping *= _DAMPING_RATIO
-        if gained <= _TOLERANCE * loss:
-            step, damping = step / 2.0, _FIRST_DAMPING
-            if step < _NARROWEST_STEP:
-                break
-    return best
-
-
-def _slopes(problem: _Problem, scaled: Floats, step: float, lower: Floats, upper: Floats) -> Floats:
-    """Slope of each residual with each parameter, shape (n, p), by differences within the bounds."""
-    here = problem.residuals(scaled)
-    columns = []
-    for index in range(len(scaled)):
-        moved = scaled.copy()
-        width = step * max(1.0, abs(float(scaled[index])))
-        moved[index] += width if scaled[index] + width <= upper[index] else -width
-        moved[index] = max(moved[index], lower[index])
-        columns.append((problem.residuals(moved) - here) / (moved[index] - scaled[index]))
-    return np.column_stack(columns)
 
 
 class _Problem:
@@ -242,10 +201,10 @@ class _Problem:
         self._names = names
         self._sizes = sizes
         self._progress = progress
-        self._ends_s = [_last_end_s(target) for target in targets]
+        self._logs = [_kept_apart(target) for target in targets]
+        self._ends_s = [_last_end_s(target, log) for target, log in zip(targets, self._logs, strict=True)]
         self._known: dict[bytes, Floats] = {}
         self.simulations = 0
-        self.outlier = _OUTLIERS[0]
         self._parts: list[tuple[int, Metric, Rows]] = []
         weights: list[Floats] = []
         clusters: list[Ints] = []
@@ -263,22 +222,14 @@ class _Problem:
             first_row += len(target.log)
         if not self._parts:
             raise InputError(f"none of {', '.join(metrics)} was measured in the rows to fit on; give fit.metrics")
-        self._weights = np.concatenate(weights)
+        self.weights = np.concatenate(weights)
+        """Weight of each residual: that of a metric of a log is one."""
         self.clusters = np.concatenate(clusters)
         """Which row of which log each residual comes from."""
 
-    def loss(self, scaled: Floats) -> float:
-        """What is minimised."""
-        root = np.sqrt(1.0 + (self.residuals(scaled) / self.outlier) ** 2)
-        return float((self._weights * self.outlier**2 * (root - 1.0)).sum())
-
-    def weights(self, scaled: Floats) -> Floats:
-        """Weight of each residual in the least squares that have the same slope as the loss here."""
-        return self._weights / np.sqrt(1.0 + (self.residuals(scaled) / self.outlier) ** 2)
-
     def mean_error(self, scaled: Floats) -> float:
         """Mean absolute residual, every metric of every log with the same weight."""
-        return float(np.average(np.abs(self.residuals(scaled)), weights=self._weights))
+        return float(np.average(np.abs(self.residuals(scaled)), weights=self.weights))
 
     def residuals(self, scaled: Floats) -> Floats:
         """Logarithms of predicted over measured latencies."""
@@ -286,8 +237,8 @@ class _Problem:
         if key not in self._known:
             values = dict(zip(self._names, (scaled * self._sizes).tolist(), strict=True))
             replays = [
-                replay(with_values(target.measurement, values), target.log, until_s=until_s, rows=target.rows).predicted
-                for target, until_s in zip(self._targets, self._ends_s, strict=True)
+                replay(with_values(target.measurement, values), log, until_s=until_s, rows=target.rows).predicted
+                for target, log, until_s in zip(self._targets, self._logs, self._ends_s, strict=True)
             ]
             self.simulations += len(replays)
             if self._progress is not None:
@@ -303,26 +254,83 @@ class _Problem:
         return self._known[key]
 
 
-def _last_end_s(target: FitTarget) -> float:
-    """When the last request that is fitted on had its answer; what came later cannot have delayed it."""
+def _kept_apart(target: FitTarget) -> Log:
+    """The log, with longer pauses if every request up to the last one that is fitted on was alone in the server.
+
+    A client that sends its next request when it has an answer is no open loop: replayed at its arrivals, a prediction
+    that is 0.1 % too slow would put each request into the way of the next one.
+    """
     log = target.log
+    if not isinstance(log, RequestTable) or "e2e" not in log.measured:
+        return log
+    sent = int(np.flatnonzero(target.rows)[-1]) + 1
+    e2e_s = log.measured["e2e"][:sent]
+    ends_s = log.arrival_s[:sent] + e2e_s
+    if not (log.arrival_s[1:sent] >= ends_s[:-1]).all():
+        return log
+    pauses_s = np.full(len(log), _PAUSE * float(e2e_s.sum()))
+    pauses_s[:sent] = _PAUSE * (np.cumsum(e2e_s) - e2e_s)
+    return replace(log, arrival_s=log.arrival_s + pauses_s)
+
+
+def _last_end_s(target: FitTarget, log: Log) -> float:
+    """When the last request that is fitted on had its answer; what came later cannot have delayed it."""
     if not isinstance(log, RequestTable) or "e2e" not in log.measured:
         return math.inf
     ends_s = (log.arrival_s + log.measured["e2e"])[target.rows]
     return math.inf if np.isnan(ends_s).any() else float(ends_s.max())
 
 
-def _standard_errors(jacobian: Floats, residuals: Floats, weights: Floats, clusters: Ints) -> Floats:
-    """Standard error of each parameter by the sandwich estimator, clustered by row; infinite if it has no effect."""
-    errors = np.full(jacobian.shape[1], np.inf)
-    used = np.flatnonzero(np.linalg.norm(jacobian, axis=0) > 0.0)
+def _half_intervals(cloud: Cloud, residuals: Floats, clusters: Ints) -> Floats:
+    """Half of the 95 % interval of each scaled parameter, shape (p,); infinite if it has no effect."""
+    from scipy.stats import t
+
+    half = np.full(cloud.slopes.shape[1], np.inf)
+    used = np.flatnonzero(np.linalg.norm(cloud.slopes, axis=0) > 0.0)
     if not len(used):
-        return errors
-    columns = jacobian[:, used]
+        return half
+    weights = cloud.weights(residuals)
+    columns = cloud.slopes[:, used]
     weighted = columns * weights[:, None]
-    inverse = np.linalg.pinv(columns.T @ weighted)
-    _, cluster = np.unique(clusters, return_inverse=True)
-    scores = np.zeros((int(cluster.max()) + 1, len(used)))
-    np.add.at(scores, cluster, weighted * residuals[:, None])
-    errors[used] = np.sqrt(np.maximum(np.diag(inverse @ (scores.T @ scores) @ inverse), 0.0))
-    return errors
+    inverse = np.linalg.pinv(columns.T @ weighted, rcond=1e-12)
+    _, rows = np.unique(clusters, return_inverse=True)
+    count = int(rows.max()) + 1
+    # Neighbours in the log share a queue and the machine's speed of the moment.
+    blocks = rows * math.ceil(math.sqrt(count)) // count
+    widest = np.zeros(len(used))
+    for groups in (rows, blocks):
+        number = int(groups.max()) + 1
+        freedom = max(number - len(used), 1)
+        scores = np.zeros((number, len(used)))
+        np.add.at(scores, groups, weighted * residuals[:, None])
+        variances = np.diag(inverse @ (scores.T @ scores) @ inverse) * number / freedom
+        widest = np.maximum(widest, float(t.ppf(_IN_95_PERCENT, freedom)) * np.sqrt(np.maximum(variances, 0.0)))
+    of_points = cloud.scatter @ weighted @ inverse
+    points = len(of_points)
+    jumps = 2.0 * np.sqrt((of_points**2).sum(axis=0) / max(points - columns.shape[1] - 1, 1) / points)
+    wrong = _MODEL_ERROR * np.sqrt(np.maximum(np.diag(inverse), 0.0) * weights.sum())
+    half[used] = np.sqrt(widest**2 + jumps**2 + wrong**2)
+    return half
+
+
+def _not_told_apart(names: Sequence[str], cloud: Cloud, reach: Floats) -> tuple[str, ...]:
+    """A sentence for each parameter whose effect others can undo; ``reach`` is half its interval over its value."""
+    columns = cloud.slopes * np.sqrt(cloud.trust)[:, None]
+    norms = np.linalg.norm(columns, axis=0)
+    groups: list[set[int]] = []
+    for index in np.flatnonzero((reach > _DOUBTFUL) & (norms > 0.0)):
+        others = [other for other in range(len(names)) if other != index and norms[other] > 0.0]
+        if not others:
+            continue
+        shares, *_ = np.linalg.lstsq(columns[:, others] / norms[others], columns[:, index] / norms[index], rcond=None)
+        left = columns[:, index] / norms[index] - columns[:, others] / norms[others] @ shares
+        if math.sqrt(max(0.0, 1.0 - float(left @ left))) < _ALIKE:
+            continue
+        group = {int(index), *(other for other, share in zip(others, shares, strict=True) if abs(share) > 0.2)}
+        if group not in groups:
+            groups.append(group)
+    return tuple(
+        f"{' and '.join(names[index] for index in sorted(group))} cannot be told apart by these rows; "
+        "take one of them out of the fit with a value that is known, or fit on rows at other loads and lengths"
+        for group in groups
+    )

@@ -19,6 +19,7 @@ from scenarios.measurements.schema import (
     ClosedLoopLog,
     ConversationsLog,
     LogSection,
+    MeasuredRows,
     Metric,
     PartSection,
     RequestsLog,
@@ -157,12 +158,16 @@ def rows_of(log: Log, part: PartSection) -> Rows:
 
 def _read_requests(section: RequestsLog) -> RequestTable:
     sheet = Sheet.read(section.path, section.where, section.unit)
-    return _request_table(sheet, section.columns)
+    return _request_table(sheet, section.columns, unit_given=_unit_given(section))
 
 
 def _read_conversations(section: ConversationsLog) -> RequestTable:
     sheet = Sheet.read(section.path, section.where, section.unit)
-    return _request_table(sheet, section.columns)
+    # Without the template's tokens a client may count 0; an engine always sees some.
+    counted_without_template = section.template_tokens + section.template_tokens_per_message > 0
+    return _request_table(
+        sheet, section.columns, unit_given=_unit_given(section), empty_prompts=counted_without_template
+    )
 
 
 def _read_aggregates(section: AggregatesLog) -> RunTable:
@@ -175,19 +180,25 @@ def _read_aggregates(section: AggregatesLog) -> RunTable:
         rows = [row for row, run in enumerate(of_request) if run == name]
         if not rows:
             raise invalid(f"{section.measured.path}, {section.measured.key}", name, f"a run of {section.path}")
-        runs.append(_request_table(sheet.at(rows), section.columns))
-    return RunTable(measured=_durations(means, section.measured.columns), cells=means.cells, requests=runs)
+        runs.append(_request_table(sheet.at(rows), section.columns, unit_given=_unit_given(section)))
+    measured = _durations(means, section.measured.columns)
+    check_latencies(means.path, measured, section.measured.columns, unit_given=_unit_given(section.measured))
+    return RunTable(measured=measured, cells=means.cells, requests=runs)
 
 
 def _read_sweep(section: ClosedLoopLog) -> RunTable:
     sheet = Sheet.read(section.path, section.where, section.unit)
     columns = section.columns
+    measured, tokens = _durations(sheet, columns), sheet.counts(columns["output_tokens"])
+    # The last request of a batch may be another one than the one whose first token came last.
+    told = None if section.statistic == "longest" else tokens
+    check_latencies(sheet.path, measured, columns, tokens=told, unit_given=_unit_given(section))
     return RunTable(
-        measured=_durations(sheet, columns),
+        measured=measured,
         cells=sheet.cells,
         concurrency=sheet.counts(columns["concurrency"]),
-        prompt_tokens=sheet.prompt_tokens(columns["prompt_tokens"]),
-        output_tokens=sheet.counts(columns["output_tokens"]),
+        prompt_tokens=sheet.counts(columns["prompt_tokens"]),
+        output_tokens=tokens,
     )
 
 
@@ -215,7 +226,7 @@ def _read_bench(section: BenchLog) -> RequestTable:
     decode_s = np.array([values.sum() for values in itls])
     return RequestTable(
         arrival_s=arrival_s - arrival_s.min(),
-        prompt_tokens=sheet.prompt_tokens("input_lens"),
+        prompt_tokens=sheet.counts("input_lens"),
         output_tokens=tokens,
         measured={"ttft": ttft_s, "tpot": _per_later_token(decode_s, tokens), "e2e": ttft_s + decode_s},
         cells={name: values for name, values in cells.items() if name != "itls"},
@@ -224,14 +235,22 @@ def _read_bench(section: BenchLog) -> RequestTable:
     )
 
 
-def _request_table(sheet: Sheet, columns: Mapping[str, str]) -> RequestTable:
+def _unit_given(section: RequestsLog | ConversationsLog | AggregatesLog | ClosedLoopLog | MeasuredRows) -> bool:
+    return "unit" in section.model_fields_set
+
+
+def _request_table(
+    sheet: Sheet, columns: Mapping[str, str], *, unit_given: bool, empty_prompts: bool = False
+) -> RequestTable:
     """Requests with whatever latencies follow from the columns that there are."""
     times = {name: sheet.seconds(columns[name]) for name in TIMES if name in columns}
     arrival_s = times["arrival"]
     if np.isnan(arrival_s).any():
         raise InputError(f"{sheet.path}: {columns['arrival']} is empty in a row; every request needs its arrival")
     tokens = sheet.counts(columns["output_tokens"])
-    measured = dict(_durations(sheet, columns))
+    measured = _durations(sheet, columns)
+    # First what the file has, as what follows from columns in different units may be anything.
+    check_latencies(sheet.path, measured, columns, unit_given=unit_given)
     if "ttft" not in measured and "first_token" in times:
         measured["ttft"] = times["first_token"] - arrival_s
     end_s = times.get("finish", times.get("last_token"))
@@ -248,10 +267,12 @@ def _request_table(sheet: Sheet, columns: Mapping[str, str]) -> RequestTable:
             raise invalid(
                 f"{sheet.path} line {sheet.lines[row]}, {metric}", float(values[row]), "a latency >= 0, in seconds"
             )
-    _check_units(sheet, measured)
+    check_latencies(sheet.path, measured, columns, unit_given=unit_given)
+    check_arrivals(sheet.path, arrival_s, columns["arrival"])
+    prompts = sheet.counts(columns["prompt_tokens"], minimum=0 if empty_prompts else 1)
     return RequestTable(
         arrival_s=arrival_s - arrival_s.min(),
-        prompt_tokens=sheet.prompt_tokens(columns["prompt_tokens"]),
+        prompt_tokens=np.maximum(prompts, 1),
         output_tokens=tokens,
         measured={metric: measured[metric] for metric in METRICS if metric in measured},
         cells=sheet.cells,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +23,8 @@ SHIPPED = Path(str(files("scenarios") / "measured"))
 """Folder of the measurement files that come with the package."""
 WITH_PACKAGE_TABLES = SHIPPED / "aiconfigurator"
 """Folder of those that need the tables of the Python package ``aiconfigurator-core``."""
+_DATA = "ROUTERWISE_DATA"
+"""Environment variable that most of them find their data by."""
 
 
 def shipped_names() -> list[str]:
@@ -75,6 +78,12 @@ def read_measurement(name: str, base_dir: Path = Path()) -> Measurement | StepsM
     """
     path = find_measurement(name, base_dir).resolve()
     values = read_yaml(path, "measurement file")
+    if path in _shipped().values() and _DATA not in os.environ and f"${{{_DATA}}}" in path.read_text(encoding="utf-8"):
+        raise InputError(
+            f"{path.stem} needs {_DATA}, which is not set: the measurement files of the package judge published data "
+            "that do not come with it. docs/accuracy.md says where each is from; set the variable to the folder that "
+            "holds them, or try docs/examples/vllm-cpu.measurement.yaml, whose data are beside it"
+        )
     anchor_paths(values, path.parent)
     values.setdefault("name", path.stem)
     log = values.get("log")

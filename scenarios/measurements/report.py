@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,14 @@ from scenarios.measurements.schema import METRICS, Measurement
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_FEWEST_DIGITS, _MOST_DIGITS = 4, 9
+_NAME_WIDTH = 20
+"""Characters of a measurement's name in a line of the terminal's summary."""
+
 AnyEvaluation = Evaluation | StepsEvaluation
 
-_HEADER = ("measurement", "judged", "TTFT", "TPOT", "E2E", "fitted on")
+_FIGURES = ("TTFT", "TPOT", "E2E")
+_HEADER = ("measurement", "judged", *_FIGURES, "fitted on")
 EXPLANATION = (
     "Error of the mean, (predicted - measured) / measured; in brackets the absolute error of a single request or "
     "step (median), or of a single run of a sweep (mean)."
@@ -27,7 +33,8 @@ EXPLANATION = (
 _INTRODUCTION = (
     "This page is written by `routerwise accuracy --format markdown`: predictions of the simulator beside what was "
     "measured on real servers. Nothing is judged on the data that it was fitted on. "
-    "[Measurement files](measurements.md) says how to hold it against your own server."
+    "[What it misses](accuracy-limits.md) says why, and how models were chosen; [Measurement files](measurements.md) how to "
+    "hold it against your own server."
 )
 
 
@@ -63,6 +70,7 @@ def print_tables(evaluations: Sequence[AnyEvaluation], *, width: int | None = No
 
 
 def _renderables(evaluations: Sequence[AnyEvaluation]) -> Iterable[RenderableType]:
+    from rich import box
     from rich.table import Table
 
     for evaluation in evaluations:
@@ -74,11 +82,24 @@ def _renderables(evaluations: Sequence[AnyEvaluation]) -> Iterable[RenderableTyp
             details.add_row(*cells)
         yield details
     summary = Table(title="Accuracy", title_justify="left", caption=EXPLANATION, caption_justify="left")
+    summary.box, summary.pad_edge, summary.show_lines = box.SIMPLE_HEAD, False, False
     for column in _HEADER:
-        summary.add_column(column, overflow="fold")
-    for row in summary_rows(evaluations):
-        summary.add_row(*row)
+        whole = column in ("measurement", *_FIGURES)
+        summary.add_column(column, no_wrap=whole, min_width=None if whole else len("requests"), overflow="fold")
+    for name, judged, *figures, fitted_on in summary_rows(evaluations):
+        in_lines = [figure.replace(" steps (", " (").replace(" (", "\n(") for figure in figures]
+        summary.add_row(_folded(name), judged, *in_lines, fitted_on)
     yield summary
+
+
+def _folded(name: str) -> str:
+    """A name in lines that end at its hyphens."""
+    lines = [""]
+    for part in re.findall(r"[^-]*-|[^-]+", name):
+        if lines[-1] and len(lines[-1]) + len(part) > _NAME_WIDTH:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def markdown(evaluations: Sequence[AnyEvaluation], pictures: str | None = None) -> str:
@@ -141,6 +162,7 @@ def _plain(evaluation: AnyEvaluation) -> dict[str, Any]:
             "rows": fit.rows,
             "mean_error": fit.mean_error,
             "simulations": fit.simulations,
+            "warnings": list(fit.warnings),
             "parameters": {
                 parameter.key: {
                     "value": parameter.value,
@@ -183,6 +205,7 @@ def _remarks(evaluation: AnyEvaluation) -> list[str]:
     remarks = [f"Judged: {_judged(evaluation)}. Fitted on: {evaluation.fitted_on}."]
     if isinstance(evaluation, Evaluation) and evaluation.fit is not None:
         remarks += [_parameter(parameter) for parameter in evaluation.fit.parameters]
+        remarks += [f"Warning: {warning}." for warning in evaluation.fit.warnings]
         remarks.append(f"Mean absolute error where it was fitted: {_percent(evaluation.fit.mean_error)}.")
     if measurement.fitted:
         remarks.append(f"Numbers in the file: {measurement.fitted}")
@@ -201,7 +224,17 @@ def _remarks(evaluation: AnyEvaluation) -> list[str]:
 
 def _parameter(parameter: FittedParameter) -> str:
     doubt = "" if parameter.identifiable else "; the data do not tell it"
-    return f"{parameter.key} = {parameter.value:.4g} (95 %: {parameter.low:.4g} to {parameter.high:.4g}{doubt})"
+    low, high, value = parameter.low, parameter.high, parameter.value
+    digits = _digits(low, high)
+    return f"{parameter.key} = {value:.{digits}g} (95 %: {low:.{digits}g} to {high:.{digits}g}{doubt})"
+
+
+def _digits(low: float, high: float) -> int:
+    """Significant digits with which the ends of an interval differ in two places."""
+    largest, width = max(abs(low), abs(high)), high - low
+    if width <= 0.0 or not math.isfinite(largest):
+        return _FEWEST_DIGITS
+    return min(max(_FEWEST_DIGITS, math.ceil(math.log10(largest / width)) + 2), _MOST_DIGITS)
 
 
 def _judged(evaluation: AnyEvaluation) -> str:

@@ -287,6 +287,14 @@ class FitSection(Section):
     """Rows of the logs to fit on."""
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = METRICS
 
+    @model_validator(mode="before")
+    @classmethod
+    def _other_files_are_called_files(cls, values: Any) -> Any:
+        """YAML reads the key ``on`` as the value true, about which no message would help."""
+        if isinstance(values, dict) and (True in values or "on" in values):
+            raise ValueError("has no key 'on'; the measurement files to fit on are named by 'files'")
+        return values
+
 
 class Described(Section):
     """What every measurement file says about itself."""

@@ -75,14 +75,11 @@ class Sheet:
             self._numbers(name, minimum, "a finite number", empty=True) * _SECONDS[suffix[1] if suffix else self.unit]
         )
 
-    def counts(self, name: str) -> Ints:
-        """Numbers of at least 1, rounded; some tables hold means."""
-        return np.rint(self._numbers(name, 0.5, "a number of at least 1", empty=False)).astype(np.int64)
-
-    def prompt_tokens(self, name: str) -> Ints:
-        """Lengths of prompts.  A client that counts without the chat template may say 0; no engine sees that."""
-        tokens = np.rint(self._numbers(name, 0.0, "a number", empty=False)).astype(np.int64)
-        return np.maximum(tokens, 1)
+    def counts(self, name: str, minimum: int = 1) -> Ints:
+        """Numbers of at least ``minimum``, rounded; some tables hold means."""
+        least = minimum - 0.5 if minimum else 0.0
+        numbers = self._numbers(name, least, f"a number of at least {minimum}", empty=False)
+        return np.rint(numbers).astype(np.int64)
 
     def _numbers(self, name: str, minimum: float, allowed: str, *, empty: bool) -> Floats:
         column = self.column(name)
@@ -94,7 +91,7 @@ class Sheet:
             except (TypeError, ValueError):
                 value, good = np.nan, False
             if not good:
-                least = f" >= {minimum:g}" if minimum == 0.0 else ""
+                least = " >= 0" if empty and minimum == 0.0 else ""
                 raise invalid(f"{self.path} line {self.lines[row]}, {name}", text, allowed + least)
             values[row] = value
         return values

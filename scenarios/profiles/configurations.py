@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -45,6 +46,7 @@ def configurations_of(spec: ProfileSpec) -> list[ProfiledConfiguration]:
         raise InputError(
             "speed_changes is given; allowed in a profile: none, since a curve is of a constant speed. Set it to []"
         )
+    _check_by_tp(spec)
     found: list[ProfiledConfiguration] = []
     for name in profile.models or tuple(spec.models):
         section = spec.models[name]
@@ -57,6 +59,45 @@ def configurations_of(spec: ProfileSpec) -> list[ProfiledConfiguration]:
                 raise InputError(f"{configuration}: {error}") from None
             found.append(ProfiledConfiguration(configuration=configuration, scenario=scenario))
     return found
+
+
+def _check_by_tp(spec: ProfileSpec) -> None:
+    """Refuse what is given for a degree or a model that has no curve."""
+    profile = spec.profile
+    for key, given in (
+        ("latency_by_tp", profile.latency_by_tp),
+        ("num_gpu_blocks_by_tp", profile.num_gpu_blocks_by_tp),
+    ):
+        for name, by_tp in given.items():
+            section = spec.models[name]
+            if profile.models is not None and name not in profile.models:
+                raise InputError(
+                    f"profile.{key}.{name} has no effect, as {name} is not among profile.models "
+                    f"({', '.join(profile.models)}); add it there, or leave it out here"
+                )
+            degrees = profile.tp or (_own_tp(section),)
+            for tp in by_tp:
+                if tp not in degrees:
+                    raise InputError(
+                        f"profile.{key}.{name}.{tp} has no effect, as profile.tp is {list(degrees)}; "
+                        f"add {tp} there, or leave it out here"
+                    )
+            if key == "num_gpu_blocks_by_tp":
+                _check_blocks_count(name, section, profile.num_gpu_blocks_by_tp[name])
+
+
+def _check_blocks_count(name: str, section: ModelSection, by_tp: Mapping[int, int]) -> None:
+    own = _own_tp(section)
+    if getattr(section.engine, "num_gpu_blocks", None) is None:
+        raise InputError(
+            f"profile.num_gpu_blocks_by_tp.{name} has no effect, as models.{name}.engine.num_gpu_blocks is not given; "
+            "leave it out"
+        )
+    if own in by_tp:
+        raise InputError(
+            f"profile.num_gpu_blocks_by_tp.{name}.{own} has no effect, as {own} is the model's own tp; set "
+            f"models.{name}.engine.num_gpu_blocks instead"
+        )
 
 
 def _alone(spec: ProfileSpec, name: str, section: ModelSection) -> Scenario:

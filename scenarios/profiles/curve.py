@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Mapping
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from analysis.statistics import mean_interval
@@ -14,13 +14,15 @@ from scenarios.profiles.configurations import ProfiledConfiguration
 from scenarios.profiles.grid import FIRST_SHARES, next_rates
 from scenarios.profiles.offered_load import Load, shortest_duration_s
 from scenarios.profiles.schema import ProfileSection
-from scenarios.profiles.stability import Runs, find_limit
+from scenarios.profiles.stability import DOUBLINGS, Runs, StabilityLimit, find_limit
 
 CurveStudy = Generator[list[Load], list[Runs], LoadLatencyCurve]
 """Yields loads to simulate, is sent the replications of each, and returns the curve."""
 
 _LIMIT_REQUESTS = 2
-"""Runs that narrow down the stability limit are so many times as long."""
+"""Runs that narrow down the stability limit are at least so many times as long."""
+LONGEST_LIMIT_RUNS = _LIMIT_REQUESTS * 2**DOUBLINGS
+"""They are so many times as long at most."""
 _REFINED = ("ttft_mean_s", "tpot_mean_s", "e2e_mean_s")
 """Statistics that the grid is adapted to."""
 
@@ -36,19 +38,29 @@ def study_curve(profiled: ProfiledConfiguration, profile: ProfileSection, proven
     def load_at(rate_per_s: float, length: int = 1) -> Load:
         return Load(rate_per_s=rate_per_s, requests=max(length * requests, math.ceil(rate_per_s * shortest_s)))
 
+    def long_load_at(rate_per_s: float, doublings: int) -> Load:
+        load = load_at(rate_per_s, _LIMIT_REQUESTS)
+        return replace(load, requests=load.requests * 2**doublings)
+
     (alone,) = yield [Load(rate_per_s=0.0, requests=profile.requests)]
     if "e2e_mean_s" not in alone[0].statistics:
         raise InputError(f"{where}: no request of the workload is served; is any of them short enough for the engine?")
     start_per_s = where.replicas / alone[0].statistics["e2e_mean_s"]
-    limit = yield from find_limit(start_per_s, load_at, partial(load_at, length=_LIMIT_REQUESTS))
+    limit = yield from find_limit(start_per_s, load_at, long_load_at)
+    if limit.stable_per_s == 0:
+        raise InputError(
+            f"{where}: the runs are too short to show at any load that the backlog does not grow (it does at "
+            f"{limit.growing_per_s:.4g} requests/s); raise profile.requests, which is {profile.requests}, to "
+            f"{2**DOUBLINGS * profile.requests} or more, or profile.replications, which is {profile.replications}"
+        )
 
     measured: dict[float, Runs] = {0.0: alone}
     beyond: list[float] = []
     if profile.rates == "auto":
-        wanted = [share * limit[0] for share in FIRST_SHARES][: profile.points - 1]
+        wanted = [share * limit.stable_per_s for share in FIRST_SHARES][: profile.points - 1]
     else:
-        wanted = sorted(rate for rate in profile.rates if rate <= limit[0])
-        beyond = sorted(rate for rate in profile.rates if rate > limit[0])
+        wanted = sorted(rate for rate in profile.rates if rate <= limit.stable_per_s)
+        beyond = sorted(rate for rate in profile.rates if rate > limit.stable_per_s)
     while wanted:
         measured.update(zip(wanted, (yield [load_at(rate) for rate in wanted]), strict=True))
         wanted = []
@@ -56,9 +68,21 @@ def study_curve(profiled: ProfiledConfiguration, profile: ProfileSection, proven
             rates = sorted(measured)
             curves = [_means(measured, name) for name in _REFINED if _present(measured, name)]
             wanted = next_rates(rates, curves, profile.points - len(rates))
-    return _curve(
-        profiled, measured, limit, {**provenance, "rates_beyond_limit_per_s": beyond, "notes": list(profiled.notes)}
-    )
+    found = {
+        "rates_beyond_limit_per_s": beyond,
+        "limit_run_requests": limit.run_requests,
+        "limit_wide": limit.wide,
+        "limit_requests_needed": _requests_for(limit, where.replicas),
+        "notes": list(profiled.notes),
+    }
+    return _curve(profiled, measured, (limit.stable_per_s, limit.growing_per_s), {**provenance, **found})
+
+
+def _requests_for(limit: StabilityLimit, replicas: int) -> int:
+    """Value of ``profile.requests`` that should make the interval of the limit narrow, to two digits."""
+    needed = limit.lengthening * limit.run_requests / (LONGEST_LIMIT_RUNS * replicas)
+    digits = 1 - math.floor(math.log10(needed))
+    return int(round(needed, digits))
 
 
 def _present(measured: Mapping[float, Runs], name: str) -> bool:

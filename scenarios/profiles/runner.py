@@ -210,7 +210,21 @@ def _executor(jobs: int) -> Iterator[Executor]:
 
 def _processes(jobs: int) -> Executor:
     # A fresh interpreter for each: a fork would copy the threads of a progress bar in mid-air.
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent)
+    return _Processes(jobs, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent)
+
+
+class _Processes(ProcessPoolExecutor):
+    """Workers that Ctrl-C, which a terminal sends to all processes, does not reach even while they start."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        # The first job starts the workers, which inherit what is blocked.  Windows has no such thing.
+        if not hasattr(signal, "pthread_sigmask"):
+            return super().submit(fn, *args, **kwargs)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _leave_interrupts_to_the_parent() -> None:

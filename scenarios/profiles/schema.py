@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from latency_models.config import LatencyConfig
 from latency_models.errors import InputError
@@ -16,7 +17,7 @@ from scenarios.schema_errors import describe
 Count = Annotated[int, Field(ge=1, strict=True)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Rate = Annotated[float, Field(gt=0)]
-Percentile = Annotated[float, Field(gt=0, lt=100)]
+Percentile = Annotated[float, Field(ge=1, lt=100)]
 _NonEmpty = Field(min_length=1)
 
 
@@ -43,10 +44,32 @@ class ProfileSection(BaseModel):
     """Loads of a curve with ``rates: auto``, the limit of no load included."""
     replications: Annotated[int, Field(ge=3, le=1000, strict=True)] = 5
     requests: Annotated[int, Field(ge=100, le=10_000_000, strict=True)] = 3000
-    """Requests of each replication, for each replica; twice as many when the stability limit is looked for."""
+    """Requests of each replication, for each replica; 2 to 8 times as many when the stability limit is looked for."""
     min_duration_s: Annotated[float, Field(ge=0)] | None = None
     """Send more requests if these take less time; default: 20 cycles of ``mmpp2`` arrivals, otherwise 0."""
     percentiles: Annotated[tuple[Percentile, ...], _NonEmpty] = (50.0, 90.0, 95.0, 99.0)
+    """Of TTFT, TPOT and E2E, in per cent: 99, not 0.99."""
+
+    @field_validator("rates", mode="before")
+    @classmethod
+    def _rates_are_loads(cls, given: Any) -> Any:
+        # The schema's own words for a wrong number in a list would be that only 'auto' is allowed.
+        if given == "auto" or (isinstance(given, list | tuple) and given and all(map(_is_load, given))):
+            return given
+        raise ValueError(
+            f"{given!r}; allowed: auto, or a list of loads above 0 in requests/s, such as [1, 2.5, 4]. "
+            "The limit of no load is measured in any case"
+        )
+
+    @field_validator("percentiles", mode="before")
+    @classmethod
+    def _percentiles_are_in_per_cent(cls, given: Any) -> Any:
+        shares = [value for value in given if _is_load(value) and value < 1] if isinstance(given, list | tuple) else []
+        if shares:
+            raise ValueError(
+                f"{shares[0]!r}; allowed: 1 <= percentile < 100. They are in per cent: is {100 * shares[0]:g} meant?"
+            )
+        return given
 
     @model_validator(mode="after")
     def _lists_hold_each_value_once(self) -> ProfileSection:
@@ -57,6 +80,10 @@ class ProfileSection(BaseModel):
         if self.rates != "auto" and "points" in self.model_fields_set:
             raise ValueError("points has no effect with a list of rates; leave it out")
         return self
+
+
+def _is_load(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
 class ProfileSpec(Scenario):
