@@ -33,8 +33,8 @@ EXPLANATION = (
 _INTRODUCTION = (
     "This page is written by `routerwise accuracy --format markdown`: predictions of the simulator beside what was "
     "measured on real servers. Nothing is judged on the data that it was fitted on. "
-    "[What it misses](accuracy-limits.md) says why, and how models were chosen; [Measurement files](measurements.md) how to "
-    "hold it against your own server."
+    "[Its limits](accuracy-limits.md) say what is missed, why, and how models were chosen; "
+    "[Measurement files](measurements.md) how to hold it against your own server."
 )
 
 
