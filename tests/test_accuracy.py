@@ -223,7 +223,11 @@ def test_files_whose_tables_are_not_installed_are_not_in_all(monkeypatch):
     assert usable_names() == shipped_names()
 
 
-@pytest.mark.parametrize("name", shipped_names())
+# Each of these fits the law of a whole sweep several times; the same is held to its figures in test_steps.
+SWEEPS = {"a100-llama-steps-30-percent", "a100-llama-steps-100-percent", "a100-llama-steps-7b-65b"}
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_names() if name not in SWEEPS])
 def test_shipped_measurements_are_predicted_as_well_as_ever(data_root, name):
     if find_measurement(name).parent == WITH_PACKAGE_TABLES:
         pytest.importorskip("aiconfigurator_core", reason="its operator tables are needed: install [aiconfigurator]")
