@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from measured_logs import simulated_log
 
 # Tests must give the same answer twice, so the default profile draws the same examples each time.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=100)
@@ -23,3 +24,9 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.fail(f"ROUTERWISE_DATA is {named!r}, which is not a folder")
     return root
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """Measurement file of a log that the simulator itself wrote."""
+    return simulated_log(tmp_path)
