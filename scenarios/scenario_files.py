@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -15,6 +15,8 @@ from latency_models.errors import InputError, invalid, unknown_name
 from latency_models.yaml_files import anchor_paths, read_yaml
 from scenarios.schema import Scenario
 from scenarios.schema_errors import describe
+
+Kind = TypeVar("Kind", bound=Scenario)
 
 LIBRARY = Path(str(files("scenarios") / "library"))
 """Folder of the scenarios that come with the package."""
@@ -68,21 +70,20 @@ def load_scenario(name: str, overrides: Sequence[str] = ()) -> Scenario:
     InputError
         The file cannot be read or does not follow the schema; every fault is named by its key.
     """
-    path, values = resolve_scenario(name, overrides)
-    try:
-        return Scenario.model_validate(values)
-    except ValidationError as error:
-        raise InputError(describe(error, Scenario, values, str(path))) from None
+    return load_as(Scenario, name, overrides)
 
 
-def resolve_scenario(name: str, overrides: Sequence[str]) -> tuple[Path, dict[str, Any]]:
-    """Find and read a file like :func:`load_scenario`; return its path and its values, which are not validated."""
+def load_as(kind: type[Kind], name: str, overrides: Sequence[str]) -> Kind:
+    """Read, resolve and validate a file that is a scenario and perhaps more; see :func:`load_scenario`."""
     path = find_scenario(name)
     values = _resolved(path, ())
     for override in overrides:
         _assign(values, override)
     values.setdefault("name", path.stem)
-    return path, values
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise InputError(describe(error, kind, values, str(path))) from None
 
 
 def dump_scenario(scenario: Scenario) -> str:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from latency_models.config import LatencyConfig
-from latency_models.errors import InputError
-from scenarios.scenario_files import resolve_scenario
+from scenarios.scenario_files import load_as
 from scenarios.schema import Scenario
-from scenarios.schema_errors import describe
 
 Count = Annotated[int, Field(ge=1, strict=True)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -107,12 +105,4 @@ def load_profile(name: str, overrides: Sequence[str] = ()) -> ProfileSpec:
     InputError
         The file cannot be read or does not follow the schema; every fault is named by its key.
     """
-    path, values = resolve_scenario(name, overrides)
-    return _validated(ProfileSpec.model_validate, values, str(path))
-
-
-def _validated(validate: Callable[[Any], ProfileSpec], values: dict[str, Any], where: str) -> ProfileSpec:
-    try:
-        return validate(values)
-    except ValidationError as error:
-        raise InputError(describe(error, ProfileSpec, values, where)) from None
+    return load_as(ProfileSpec, name, overrides)
