@@ -17,7 +17,7 @@ from latency_models.errors import RouterwiseError
 
 Section = tuple[str, Callable[[], Iterator[Figure]]]
 
-SECTIONS = ("command", "memory", "loads", "models", "size", "length", "modes")
+SECTIONS = ("command", "memory", "loads", "models", "size", "length", "modes", "optimizer")
 
 
 def _loads(repeats: int, requests: int | None) -> Iterator[Figure]:
@@ -51,6 +51,12 @@ def _modes(scale: float, repeats: int) -> Iterator[Figure]:
     yield from mode_figures(scale, repeats=repeats)
 
 
+def _optimizer(scale: float, repeats: int) -> Iterator[Figure]:
+    from benchmarks.optimizer import optimizer_figures
+
+    yield from optimizer_figures(scale, repeats=repeats)
+
+
 def _sections(*, full: bool, quick: bool, repeats: int) -> list[Section]:
     scale = 0.1 if quick else 1.0
     sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000) if full else (10_000, 30_000, 100_000)
@@ -64,6 +70,7 @@ def _sections(*, full: bool, quick: bool, repeats: int) -> list[Section]:
         ("size", partial(_size, sizes, repeats)),
         ("length", partial(_length, int(5000 * scale), repeats)),
         ("modes", partial(_modes, scale, repeats)),
+        ("optimizer", partial(_optimizer, scale, repeats)),
     ]
 
 

@@ -26,6 +26,18 @@ class LazyGroup(click.Group):
         "schema": ("scenarios.commands.library", "schema", "Print the JSON Schema of scenario files."),
         "engine": ("scenarios.commands.engine", "engine", "Replay a workload on one replica, step by step."),
         "profile": ("scenarios.commands.profile", "profile", "Simulate models over load; write load-latency curves."),
+        "optimize": (
+            "scenarios.commands.optimize",
+            "optimize",
+            "Choose setup and routing for the highest score that keeps the SLOs.",
+        ),
+        "study": ("scenarios.commands.study", "study", "What each setup can reach, next to baselines and the optimum."),
+        "frontier": (
+            "scenarios.commands.frontier",
+            "frontier_command",
+            "Score over SLO target and over load, with the plan of each point.",
+        ),
+        "scores": ("scenarios.commands.scores", "scores", "Learn predicted scores from the texts of prompts."),
         "accuracy": (
             "scenarios.commands.accuracy",
             "accuracy",
@@ -64,7 +76,8 @@ def cli(debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors that a user can cause become one line and a documented exit status.
 
-    Exit status: 0 success, 1 something failed, 2 the input is wrong or the results cannot be written, 130 Ctrl-C.
+    Exit status: 0 success, 1 something failed, 2 the input is wrong or the results cannot be written, 4 no plan
+    keeps the SLOs, 130 Ctrl-C.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     # Being asked to end cleans up like Ctrl-C; 143 is what a shell reports for it.

@@ -1,0 +1,110 @@
+"""``routerwise study``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from optimizer.problem import Metric
+from scenarios.optimisation.problem_file import load_problem
+from scenarios.run_directory import run_directory
+from scenarios.studies.cases import PUBLISHED_CASES, parse_case
+from scenarios.studies.manifest import write_manifest
+from scenarios.studies.setup_plots import plot_counts, plot_setups
+from scenarios.studies.setup_study import retained_counts, study_case
+from scenarios.studies.setup_tables import (
+    baseline_rows,
+    count_rows,
+    printed,
+    setup_rows,
+    summary_row,
+    write_csv,
+)
+from scenarios.studies.study_progress import of_search, study_progress
+
+_MOST_COUNTED_GPUS = 8
+
+
+@click.group()
+def study() -> None:
+    """Studies over many setups."""
+
+
+@study.command()
+@click.argument("problem", default="demo")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the files.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier study.")
+@click.option(
+    "--case",
+    "texts",
+    multiple=True,
+    metavar="GPUS:RATE:TARGET_MS",
+    help="GPUs, requests/s, and target on the mean; may be repeated. Default: the eight cases of the RouterWise paper.",
+)
+@click.option(
+    "--metric",
+    type=click.Choice(["ttft", "tpot", "e2e"]),
+    default="ttft",
+    show_default=True,
+    help="Whose mean is limited.",
+)
+@click.option(
+    "--packing",
+    type=click.Choice(["memory", "compute"]),
+    default="memory",
+    show_default=True,
+    help="Which setups have a place: those that fit by memory, as published, or by compute shares too.",
+)
+@click.option(
+    "--format", "ending", type=click.Choice(["png", "svg"]), default="png", show_default=True, help="Of the pictures."
+)
+@click.option("--strict", is_flag=True, help="Refuse curves in which a latency falls with load.")
+def setups(
+    problem: str,
+    out: Path,
+    overwrite: bool,
+    texts: tuple[str, ...],
+    metric: Metric,
+    packing: Literal["memory", "compute"],
+    ending: str,
+    strict: bool,
+) -> None:
+    """Solve the routing of every retained setup of PROBLEM (a YAML file, or `demo`), case by case.
+
+    As published, every model runs, once, and together they use all compute. The cases replace the GPUs, the loads and
+    the SLOs of the file. Writes setups.csv, baselines.csv, summary.csv, retained.csv and three pictures; see
+    docs/paper.md.
+    """
+    cases = tuple(parse_case(text) for text in dict.fromkeys(texts)) or PUBLISHED_CASES
+    read = load_problem(problem, strict=strict)
+    for note in read.notes:
+        click.echo(f"note: {note}")
+    for case in cases:
+        case.of(read.problem, metric, packing)  # what cannot be a problem is said before hours of work
+    counts = retained_counts(read.problem, max(_MOST_COUNTED_GPUS, *(case.gpus for case in cases)))
+    with run_directory(out, overwrite=overwrite) as folder:
+        assert folder is not None
+        with study_progress("Setups") as show:
+            studies = [
+                study_case(
+                    read.problem,
+                    case,
+                    metric=metric,
+                    packing=packing,
+                    progress=of_search(show, f"{case} ({number} of {len(cases)})"),
+                )
+                for number, case in enumerate(cases, start=1)
+            ]
+        write_csv(folder / "setups.csv", [row for one in studies for row in setup_rows(one)])
+        write_csv(folder / "baselines.csv", [row for one in studies for row in baseline_rows(one)])
+        write_csv(folder / "summary.csv", [summary_row(one) for one in studies])
+        write_csv(folder / "retained.csv", count_rows(counts))
+        plot_setups(studies, folder / f"setups.{ending}")
+        plot_setups(studies, folder / f"fastest.{ending}", fastest=True)
+        plot_counts(counts, folder / f"retained.{ending}")
+        settings = {"cases": [str(case) for case in cases], "metric": metric, "packing": packing}
+        write_manifest(folder, "study setups", read, settings)
+    click.echo(printed(studies))
+    click.echo(f"Study: {out}")
