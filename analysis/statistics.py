@@ -1,13 +1,14 @@
-"""Statistics of simulation output: confidence intervals, warm-up, comparisons, quantiles.
+"""Confidence intervals from independent values: means, quantiles, proportions, ratios, and anything by bootstrap.
 
-Replications are independent, so Student's t applies to their means.  Observations within one run are not: group them
-into batches first (:func:`batch_means`).
+Replications are independent, so Student's t applies to their means.  Requests of one run are not: take one value of
+each replication, all requests together (:mod:`analysis.pooled_requests`), or batches of one long run
+(:mod:`analysis.long_run`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from latency_models.errors import InputError, check_count, invalid
 
-Series = Sequence[float] | NDArray[np.float64]
+Values = NDArray[np.float64]
+Series = Sequence[float] | Values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,7 @@ class Interval:
 
     @property
     def half_width(self) -> float:
-        """Half the width of the interval."""
+        """Half the width of the interval; infinite if a side is open, NaN around an infinite estimate."""
         return (self.high - self.low) / 2
 
     def contains(self, value: float) -> bool:
@@ -51,7 +53,7 @@ def student_t_quantile(probability: float, degrees: int) -> float:
     """
     from scipy.special import stdtrit
 
-    _check_share("probability", probability)
+    check_probability("probability", probability)
     return float(stdtrit(check_count("degrees", degrees), probability))
 
 
@@ -63,145 +65,11 @@ def mean_interval(values: Series, *, confidence: float = 0.95) -> Interval:
     InputError
         If there are fewer than two values, one is not finite, or the confidence is not between 0 and 1.
     """
-    data = _finite("values", values, at_least=2)
-    _check_share("confidence", confidence)
+    data = finite_values("values", values, at_least=2)
+    check_probability("confidence", confidence)
     half = student_t_quantile((1 + confidence) / 2, len(data) - 1) * float(data.std(ddof=1)) / math.sqrt(len(data))
     mean = float(data.mean())
     return Interval(estimate=mean, low=mean - half, high=mean + half, confidence=confidence, count=len(data))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchMeans:
-    """Confidence interval from one run, and whether its batches look independent."""
-
-    interval: Interval
-    batch_size: int
-    """Observations of each batch."""
-    lag1_correlation: float
-    """Correlation of neighbouring batch means; 0 if they are all equal."""
-    independent: bool
-    """Whether that correlation is within two standard errors of zero (2 / sqrt(batches)).  If not, the interval is too
-    narrow: take fewer batches or a longer run."""
-
-
-def batch_means(values: Series, *, batches: int = 20, confidence: float = 0.95) -> BatchMeans:
-    """Confidence interval of the mean of one stationary, correlated series.
-
-    The series is cut into consecutive batches of equal size (the first values are left out if it does not divide),
-    whose means are nearly independent if batches are much longer than the correlation.
-
-    Parameters
-    ----------
-    values : sequence of float
-        Observations in order, without the warm-up; at least two for each batch.
-    batches : int
-        Number of batches; 10 to 30 is customary (Schmeiser, "Batch size effects in the analysis of simulation output",
-        Operations Research 30, 1982).
-    confidence : float
-        Between 0 and 1.
-    """
-    check_count("batches", batches, minimum=2)
-    data = _finite("values", values, at_least=2 * batches)
-    size = len(data) // batches
-    means = data[len(data) - size * batches :].reshape(batches, size).mean(axis=1)
-    centred = means - means.mean()
-    spread = float(centred @ centred)
-    correlation = float(centred[1:] @ centred[:-1]) / spread if spread > 0 else 0.0
-    return BatchMeans(
-        interval=mean_interval(means, confidence=confidence),
-        batch_size=size,
-        lag1_correlation=correlation,
-        independent=abs(correlation) <= 2 / math.sqrt(batches),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Truncation:
-    """Where the warm-up of a series ends."""
-
-    index: int
-    """First observation to keep."""
-    found: bool
-    """Whether the rule found an end.  If not, the series was still drifting halfway through: it is too short."""
-    statistic: float
-    """MSER statistic of what is kept: its squared standard error if observations were independent."""
-
-
-def mser5(values: Series) -> Truncation:
-    """Detect the end of the warm-up of a series by MSER-5.
-
-    Observations are averaged in groups of five: z_1 .. z_n.  Dropping the first d groups leaves the statistic
-
-        MSER(d) = sum over i > d of (z_i - mean of z_(d+1) .. z_n)**2 / (n - d)**2,
-
-    which falls while dropping removes bias and rises once it only removes data.  The warm-up ends at the smallest
-    d in the first half of the series (d <= n / 2) that minimises it; a minimum at the border of the half is no
-    minimum, and the warm-up's end was not found.
-
-    References
-    ----------
-    K. P. White, "An effective truncation heuristic for bias reduction in simulation output", Simulation 69 (1997);
-    K. P. White, M. J. Cobb, S. C. Spratt, "A comparison of five steady-state truncation heuristics for simulation",
-    Winter Simulation Conference 2000.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than 20 values or one is not finite.
-    """
-    data = _finite("values", values, at_least=20)
-    groups = len(data) // 5
-    z = data[: groups * 5].reshape(groups, 5).mean(axis=1)
-    z = z - z.mean()  # so that the sums of squares below lose no digits
-    kept = np.arange(groups, 0, -1.0)
-    sums = np.cumsum(z[::-1])[::-1]
-    squares = np.cumsum((z * z)[::-1])[::-1]
-    statistic = np.maximum(squares - sums * sums / kept, 0.0) / kept**2
-    last = groups // 2
-    best = int(np.argmin(statistic[: last + 1]))
-    return Truncation(index=best * 5, found=best < last, statistic=float(statistic[best]))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairedDifference:
-    """Comparison of two systems that were given the same random numbers."""
-
-    interval: Interval
-    """Of the mean of b - a."""
-    correlation: float
-    """Between the two; common random numbers help as far as it is positive."""
-    variance_ratio: float
-    """Variance of the difference over that with independent random numbers: below 1 if pairing helped; NaN if neither
-    system varies."""
-
-    @property
-    def significant(self) -> bool:
-        """Whether the interval excludes zero."""
-        return not self.interval.contains(0.0)
-
-
-def paired_difference(a: Series, b: Series, *, confidence: float = 0.95) -> PairedDifference:
-    """Difference b - a of two systems, replication by replication (paired Student's t).
-
-    Parameters
-    ----------
-    a, b : sequence of float
-        One value for each replication, equal replications having had common random numbers.
-    confidence : float
-        Between 0 and 1.
-    """
-    first, second = _finite("a", a, at_least=2), _finite("b", b, at_least=2)
-    if len(first) != len(second):
-        raise InputError(f"a has {len(first)} replications and b has {len(second)}; a paired comparison needs as many")
-    difference = second - first
-    apart = float(first.var(ddof=1) + second.var(ddof=1))
-    scale = float(first.std() * second.std())
-    covariance = float(((first - first.mean()) * (second - second.mean())).mean())
-    return PairedDifference(
-        interval=mean_interval(difference, confidence=confidence),
-        correlation=covariance / scale if scale > 0 else 0.0,
-        variance_ratio=float(difference.var(ddof=1)) / apart if apart > 0 else math.nan,
-    )
 
 
 def quantile_interval(values: Series, quantile: float, *, confidence: float = 0.95) -> Interval:
@@ -223,9 +91,9 @@ def quantile_interval(values: Series, quantile: float, *, confidence: float = 0.
     """
     from scipy.special import bdtr
 
-    data = np.sort(_finite("values", values, at_least=2))
-    _check_share("quantile", quantile)
-    _check_share("confidence", confidence)
+    data = np.sort(finite_values("values", values, at_least=2))
+    check_probability("quantile", quantile)
+    check_probability("confidence", confidence)
     tail = (1 - confidence) / 2
     # bdtr(k, n, p) is P(Binomial <= k), rising in k.
     at_most = bdtr(np.arange(len(data) + 1, dtype=np.float64), len(data), quantile)
@@ -240,7 +108,152 @@ def quantile_interval(values: Series, quantile: float, *, confidence: float = 0.
     )
 
 
-def _finite(field: str, values: Series, *, at_least: int) -> NDArray[np.float64]:
+def proportion_interval(successes: int, trials: int, *, confidence: float = 0.95) -> Interval:
+    """Clopper-Pearson interval of a probability, from independent trials.
+
+    It covers at least as often as it says, for any number of trials and also where all or none succeed.  For requests,
+    which are not independent within a replication, see :func:`analysis.pooled_requests.share_interval`.
+
+    Parameters
+    ----------
+    successes : int
+        Trials that succeeded, for example replications in which an SLO was kept.
+    trials : int
+        All of them, at least one.
+    confidence : float
+        Between 0 and 1.
+
+    References
+    ----------
+    C. J. Clopper, E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial",
+    Biometrika 26 (1934).
+    """
+    from scipy.special import betaincinv
+
+    check_count("trials", trials)
+    if check_count("successes", successes, minimum=0) > trials:
+        raise invalid("successes", successes, f"at most the {trials} trials")
+    check_probability("confidence", confidence)
+    tail = (1 - confidence) / 2
+    return Interval(
+        estimate=successes / trials,
+        low=float(betaincinv(successes, trials - successes + 1, tail)) if successes > 0 else 0.0,
+        high=float(betaincinv(successes + 1, trials - successes, 1 - tail)) if successes < trials else 1.0,
+        confidence=confidence,
+        count=int(trials),
+    )
+
+
+def ratio_interval(numerators: Series, denominators: Series, *, confidence: float = 0.95) -> Interval:
+    """Fieller's interval of a ratio of two means, from pairs of values of independent replications.
+
+    It holds every ratio r for which the mean of ``numerator - r * denominator`` is not told from zero by Student's t.
+    Where the mean denominator itself is not told from zero, any ratio is possible and the interval is open on both
+    sides.
+
+    Parameters
+    ----------
+    numerators, denominators : sequence of float
+        One value for each replication, paired; at least two, and denominators that are not zero on average.
+    confidence : float
+        Between 0 and 1.
+
+    References
+    ----------
+    E. C. Fieller, "Some problems in interval estimation", Journal of the Royal Statistical Society B 16 (1954).
+    """
+    upper = finite_values("numerators", numerators, at_least=2)
+    lower = finite_values("denominators", denominators, at_least=2)
+    check_paired("numerators", upper, "denominators", lower)
+    check_probability("confidence", confidence)
+    mean = float(lower.mean())
+    if mean == 0:
+        raise invalid("mean of denominators", mean, "a mean other than zero")
+    ratio = float(upper.mean()) / mean
+    rest = upper - ratio * lower  # with zero mean, so that nothing below cancels
+    squared_t = student_t_quantile((1 + confidence) / 2, len(lower) - 1) ** 2 / len(lower)
+    leading = mean * mean - squared_t * float(lower.var(ddof=1))
+    if leading <= 0:
+        low, high = -math.inf, math.inf
+    else:
+        shared = squared_t * float(rest @ (lower - mean)) / (len(lower) - 1)
+        root = math.sqrt(shared**2 + leading * squared_t * float(rest.var(ddof=1)))
+        low, high = ratio + (-shared - root) / leading, ratio + (-shared + root) / leading
+    return Interval(estimate=ratio, low=low, high=high, confidence=confidence, count=len(lower))
+
+
+def bootstrap_interval(
+    statistic: Callable[..., float],
+    *columns: Series,
+    rng: np.random.Generator,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+) -> Interval:
+    """Bootstrap interval (bias-corrected and accelerated) of any statistic of independent replications.
+
+    Only for what has no interval of its own above: it assumes no distribution but needs more replications, and covers
+    less often than it says with few.
+
+    Parameters
+    ----------
+    statistic : callable
+        ``statistic(*columns)`` as a finite number, for columns of any replications, drawn with repetition.
+    *columns : sequence of float
+        One value for each replication, in each column; at least eight.
+    rng : numpy.random.Generator
+        Draws the replications: the same generator state gives the same interval.
+    confidence : float
+        Between 0 and 1.
+    resamples : int
+        Number of draws, at least 100.
+
+    Raises
+    ------
+    InputError
+        If columns differ in length, are too short or not finite, or the statistic of a draw is not finite.
+
+    References
+    ----------
+    B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap", Chapman & Hall 1993, section 14.3.
+    """
+    from scipy.stats import bootstrap
+
+    if not columns:
+        raise InputError("bootstrap_interval needs at least one column of values")
+    data = [finite_values("replications", column, at_least=8) for column in columns]
+    for column in data[1:]:
+        check_paired("the first column", data[0], "another", column)
+    check_probability("confidence", confidence)
+    check_count("resamples", resamples, minimum=100)
+
+    def checked(*drawn: Values) -> float:
+        value = float(statistic(*drawn))
+        if not math.isfinite(value):
+            raise invalid("statistic of a bootstrap sample", value, "a finite number", "Take more replications")
+        return value
+
+    count = len(data[0])
+    estimate = checked(*data)
+    without = [checked(*(np.delete(column, index) for column in data)) for index in range(count)]
+    if max(without) == min(without):  # nothing to accelerate by: no replication matters
+        return Interval(estimate=estimate, low=estimate, high=estimate, confidence=confidence, count=count)
+    found = bootstrap(
+        data,
+        checked,
+        paired=True,
+        vectorized=False,
+        n_resamples=resamples,
+        confidence_level=confidence,
+        method="BCa",
+        random_state=rng,
+    ).confidence_interval
+    return Interval(
+        estimate=estimate, low=float(found.low), high=float(found.high), confidence=confidence, count=count
+    )
+
+
+def finite_values(field: str, values: Series, *, at_least: int) -> Values:
+    """Return values as one-dimensional floats; :class:`InputError` if there are too few or one is not finite."""
     data = np.asarray(values, dtype=np.float64)
     if data.ndim != 1 or len(data) < at_least:
         raise invalid(f"number of {field}", data.size, f"at least {at_least}", "Take more replications or a longer run")
@@ -250,6 +263,16 @@ def _finite(field: str, values: Series, *, at_least: int) -> NDArray[np.float64]
     return data
 
 
-def _check_share(field: str, value: float) -> None:
+def check_paired(first: str, first_values: Values, second: str, second_values: Values) -> None:
+    """Raise :class:`InputError` if two columns do not have one value for each replication, both."""
+    if len(first_values) != len(second_values):
+        raise InputError(
+            f"{first} has {len(first_values)} replications and {second} has {len(second_values)}; "
+            "pairs of values need as many"
+        )
+
+
+def check_probability(field: str, value: float) -> None:
+    """Raise :class:`InputError` unless ``value`` is between 0 and 1, exclusive."""
     if not 0 < value < 1:
         raise invalid(field, value, "a number between 0 and 1, exclusive")

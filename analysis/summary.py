@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from analysis.inter_token import InterTokenLatencies, LatencyDistribution, inter_token_latencies
 from analysis.metrics import RequestLatencies
+from analysis.quality import quality
 from analysis.replica_load import ReplicaLoad, replica_load
 from analysis.slo import Slo
 from latency_models.errors import check_finite, invalid
@@ -86,6 +87,8 @@ class _Report:
         self.met = slo.met(self.latencies) if slo else None
         self._warmup_s = warmup_s
         self._selected = result.requests.arrival_s >= warmup_s
+        arrivals_s = result.requests.arrival_s[self._selected]
+        self._arriving_s = float(arrivals_s[-1]) - warmup_s if len(arrivals_s) else 0.0
         self.everyone: Ints = np.arange(len(result.requests))
         self.itls: InterTokenLatencies = inter_token_latencies(result, selected=self._selected)
         self._model = result.requests.model
@@ -136,6 +139,7 @@ class _Report:
         met = None if self.met is None else self.met[rows]
         return {
             "requests": {"total": len(rows), **_by_status(requests.status[rows])},
+            "offered_per_s": _ratio(len(rows), self._arriving_s),
             "requests_per_s": self._rate(latencies.finished[leaving]),
             "prompt_tokens_per_s": self._rate(requests.prompt_tokens[answering]),
             "output_tokens_per_s": self._rate(requests.generated_tokens[leaving]),
@@ -153,6 +157,7 @@ class _Report:
             "e2e_s": _statistics(latencies.e2e_s[rows]),
             "queue_s": _statistics(latencies.queue_s[rows]),
             "scheduler_queue_s": _statistics(latencies.scheduler_queue_s[rows]),
+            **({} if self.result.prompts is None else {"quality": plain(asdict(quality(self.result, rows)))}),
         }
 
     def _rate(self, amounts: Ints | NDArray[np.bool_]) -> float | None:

@@ -11,9 +11,9 @@ import numpy as np
 from benchmarks.figures import NO_TARGET, Figure, Target
 from latency_models.curves.load_latency import Configuration, LoadLatencyCurve
 from optimizer.problem import LoadCase, ModelOptions, Option, Problem, SloTarget
-from optimizer.prompt_table import PromptTable
 from optimizer.routing import solve_routing
 from optimizer.search import Optimum, optimise
+from sim.prompt_table import PromptTable
 
 SECTION = "optimizer"
 PROMPTS = 36_000

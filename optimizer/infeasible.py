@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from optimizer.problem import LONGEST_TARGET_S, Problem, SloTarget
-from optimizer.prompt_table import PromptTable
-from optimizer.setup_search import SetupSearch
+from optimizer.setups.setup_search import SetupSearch
+from sim.prompt_table import PromptTable
 
 _PRECISION = 1e-3
 _GAP = 1e-6

@@ -15,12 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from latency_models.errors import InputError
 from latency_models.sections.base import refuse_in_pydantic
-from optimizer.delay_curves import statistic_at
+from optimizer.delays.delay_curves import statistic_at
 from optimizer.problem import LEFT_OUT, Metric, Option, Problem, Statistic
 from optimizer.realise import realise
 from optimizer.routing import LoadRouting
 from optimizer.search import Optimum
-from optimizer.setup_search import SetupSolution
+from optimizer.setups.setup_search import SetupSolution
 from sim.settings import EngineSettings
 
 _Count = Annotated[int, Field(ge=1, strict=True)]

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from latency_models.curves.load_latency import LoadLatencyCurve
 from latency_models.errors import InputError, check_count, check_finite, invalid, unknown_name
-from optimizer.prompt_table import PromptTable
+from sim.prompt_table import PromptTable
 
 Metric = Literal["ttft", "tpot", "e2e"]
 Statistic = Literal["mean", "p90", "p95", "p99"]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.errors import invalid
-from optimizer.assignment import ScoreTable
+from optimizer.splits.assignment import ScoreTable
 
 Floats = NDArray[np.float64]
 

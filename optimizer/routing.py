@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.assignment import AssignmentPool, ScoreTable
-from optimizer.column_generation import DualPoint
-from optimizer.delay_curves import delay_tables, highest_rate, late_share_at, shared_slos, statistic_at
-from optimizer.dominance import dominated
+from optimizer.delays.delay_curves import delay_tables, highest_rate, late_share_at, shared_slos, statistic_at
 from optimizer.problem import LEFT_OUT, LoadCase, Option, Problem, Setup, SloTarget
-from optimizer.split import Split, SplitSolver
+from optimizer.setups.dominance import dominated
+from optimizer.splits.assignment import AssignmentPool, ScoreTable
+from optimizer.splits.column_generation import DualPoint
+from optimizer.splits.split import Split, SplitSolver
 
 Floats = NDArray[np.float64]
 JointPoint = tuple[DualPoint, ...]

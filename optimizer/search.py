@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from optimizer.infeasible import Infeasibility, explain
 from optimizer.problem import Problem
-from optimizer.setup_search import Progress, SetupSearch, SetupSolution
+from optimizer.setups.setup_search import Progress, SetupSearch, SetupSolution
 
 __all__ = ["Infeasibility", "Optimum", "Progress", "SetupSolution", "optimise"]
 

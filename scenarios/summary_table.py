@@ -37,7 +37,14 @@ _ROWS: tuple[tuple[str, Callable[[Summary], Any], str], ...] = (
     ("prefix cache hits", lambda group: group["prefix_cache_hit_ratio"], "hits"),
     ("goodput (requests/s)", lambda group: group["goodput_per_s"], "rate"),
     ("SLO attainment", lambda group: group["slo_attainment"], "share"),
+    ("predicted score", lambda group: _quality(group)["predicted"], "score"),
+    ("achieved score", lambda group: _quality(group)["achieved"], "score"),
 )
+
+
+def _quality(group: Summary) -> Summary:
+    """Quality of the answers; ``None`` for all where requests have no prompts."""
+    return group.get("quality") or {"predicted": None, "achieved": None}
 
 
 def print_summary(name: str, summary: Summary, console: Console | None = None) -> None:
@@ -65,14 +72,18 @@ def print_summary(name: str, summary: Summary, console: Console | None = None) -
             continue
         table.add_row(label, *(_format(value, unit) for value in values))
     if console is None:
-        terminal = Console(highlight=False)
-        # Lines are not wrapped in a pipe or a file.
-        console = terminal if terminal.is_terminal else Console(highlight=False, width=1000)
+        console = results_console()
     console.print(_title(name, summary))
     for part in (table, _replica_table(summary)):
         console.print()
         console.print(part)
     console.print()
+
+
+def results_console() -> Console:
+    """Standard output; lines are not wrapped in a pipe or a file."""
+    terminal = Console(highlight=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=1000)
 
 
 def _title(name: str, summary: Summary) -> str:
@@ -125,6 +136,8 @@ def _format(value: Any, unit: str) -> str:
 def _number(value: float, unit: str) -> str:
     if unit in ("share", "hits"):
         return f"{value:.1%}"
+    if unit == "score":
+        return f"{value:.4f}"
     if unit == "ms":
         value *= _MS
         return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"

@@ -8,66 +8,30 @@ from collections.abc import Callable
 import numpy as np
 
 import sim.balancers
-import sim.model_routers  # noqa: F401  (both register the built-in policies)
+import sim.model_routers
+import sim.score_routers  # noqa: F401  (they register the built-in policies)
 from latency_models.errors import invalid
 from sim.clock import ARRIVAL, CONTROL, FOLLOW_UP, OBSERVER, Clock, Occurrence
-from sim.cluster_spec import AdmissionLimit, ClusterSpec, ModelSpec, ReplicaSpec, RunSpec
+from sim.cluster_spec import AdmissionLimit, ClusterSpec, RunSpec
 from sim.engine import Engine
 from sim.misfit import check_request, misfit
 from sim.model_loads import ModelLoads
-from sim.policies import BALANCERS, MODEL_ROUTERS, BalancerContext, RequestView, RouterContext
-from sim.random_streams import seed_sequence, stream
+from sim.policies import (
+    BALANCERS,
+    MODEL_ROUTERS,
+    BalancerContext,
+    ModelRouter,
+    RequestView,
+    RouterContext,
+    is_oracle,
+)
+from sim.prompts import Prompts, PromptSpec
+from sim.random_streams import stream
 from sim.recorder import Recorder
+from sim.replica import Replica
 from sim.request import DONE, Request
 from sim.results import ReplicaInfo, SimulationResult, Status
-from sim.schedulers import build_scheduler
-from sim.stage import Stage
-from sim.step_timer import StepTimer
 from sim.workload import OpenTraffic, RequestSpec, Traffic
-
-
-class Replica:
-    """One engine with what surrounds it; tells the cluster what becomes of its requests."""
-
-    def __init__(
-        self, cluster: Cluster, spec: ReplicaSpec, model: ModelSpec, model_index: int, place: int, index: int
-    ) -> None:
-        self.cluster = cluster
-        self.spec = spec
-        self.name = f"{model.name}/{place}"
-        self.model_index = model_index
-        self.index = index
-        self.settings = spec.settings
-        self.safe_tokens = spec.settings.safe_tokens
-        run = cluster.run
-        timer = StepTimer(
-            model.step_time,
-            overhead=model.overhead,
-            asynchronous=spec.settings.async_scheduling,
-            noise=None
-            if model.noise is None
-            else model.noise.stream(seed_sequence(run.seed, run.replication, f"step noise of {self.name}")),
-        )
-        scheduler = build_scheduler(spec.settings, timer, shared_content=run.shared_content)
-        self.engine = Engine(cluster.clock, scheduler, self, index=index, mode=run.mode)
-        self.engine.slowdown = spec.slowdown
-        self.total_blocks = scheduler.pool.total
-        self.api_server = None if model.api_server.is_free else Stage(model.api_server)
-        self.detokeniser = None if model.detokenise.is_free else Stage(model.detokenise)
-        self.admission = None if model.admission == AdmissionLimit() else model.admission
-        self.busy_at_sample_s = 0.0
-
-    def on_finish(self, request: Request, now_s: float) -> None:
-        """The last token is out of the engine."""
-        self.cluster.on_last_token(self, request, now_s)
-
-    def on_abort(self, request: Request, now_s: float) -> None:
-        """The engine has dropped a request that was cancelled or ran out of time."""
-        self.cluster.leave(self, request, now_s, Status.ABORTED)
-
-    def on_gap(self, request: Request, from_s: float, to_s: float) -> None:
-        """Two tokens of a request lie apart."""
-        self.cluster.recorder.gap(self.index, request.row, from_s, to_s)
 
 
 class Cluster:
@@ -92,10 +56,8 @@ class Cluster:
                 for number, replica in enumerate(model.replicas)
             ]
             self._by_model.append(self._replicas[first:])
-        names = tuple(model.name for model in spec.models)
-        self._router = MODEL_ROUTERS.get(spec.router.kind)(
-            RouterContext(models=names, rng=stream(run.seed, run.replication, "model router")), spec.router.options
-        )
+        self._prompts = None if spec.prompts is None else _prompts(spec.prompts, run)
+        self._router = _router(spec, run)
         self._balancers = [
             BALANCERS.get(model.balancer.kind)(
                 BalancerContext(
@@ -161,10 +123,20 @@ class Cluster:
         recorder.name(row, spec.request_id, spec.session)
         now_s = self.clock.now_s
         loads = self._loads
+        prompts = self._prompts
+        prompt = spec.prompt
+        scores = None
+        if prompts is not None:
+            prompt = prompts.draw() if prompt is None else prompts.check(prompt, row)
+            scores = prompts.scores(prompt)
         view = RequestView(
-            row, now_s, spec.prompt_tokens, spec.model, spec.request_class, spec.session, spec.priority, spec.content
-        )
+            row, now_s, spec.prompt_tokens, spec.model, spec.request_class, spec.session, spec.priority, spec.content,
+            prompt, scores,
+        )  # fmt: skip
         model = self._router.route(view, loads).target
+        if prompts is not None and prompt is not None:
+            tokens = prompts.output_tokens(prompt, model)
+            spec = spec._replace(prompt=prompt, output_tokens=spec.output_tokens if tokens is None else tokens)
         place = self._balancers[model].choose(view, loads[model]).target
         replica = self._by_model[model][place]
         settings = replica.settings
@@ -302,6 +274,7 @@ class Cluster:
             replica.engine.close_log()
         return SimulationResult(
             models=tuple(model.name for model in self.spec.models),
+            prompts=None if self._prompts is None else self._prompts.table,
             classes=recorder.classes(),
             replicas=tuple(
                 ReplicaInfo(
@@ -320,6 +293,27 @@ class Cluster:
             end_s=self.clock.now_s,
             events=self.clock.events,
         )
+
+
+def _router(spec: ClusterSpec, run: RunSpec) -> ModelRouter:
+    """The model router; it sees outcomes only if it declares to be an oracle."""
+    factory = MODEL_ROUTERS.get(spec.router.kind)
+    table = None if spec.prompts is None else spec.prompts.table
+    context = RouterContext(
+        models=tuple(model.name for model in spec.models),
+        rng=stream(run.seed, run.replication, "model router"),
+        table=table if table is None or is_oracle(factory) else table.without_truth(),
+    )
+    return factory(context, spec.router.options)
+
+
+def _prompts(spec: PromptSpec, run: RunSpec) -> Prompts:
+    return Prompts(
+        spec,
+        draws=stream(run.seed, run.replication, "prompts"),
+        errors=stream(run.seed, run.replication, "errors of predicted scores"),
+        order=stream(run.seed, run.replication, "order of answer lengths"),
+    )
 
 
 def _turned_away(limit: AdmissionLimit, engine: Engine, spec: RequestSpec) -> bool:

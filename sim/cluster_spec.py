@@ -11,6 +11,7 @@ import numpy as np
 
 from latency_models.errors import check_count, check_finite, invalid, unknown_name
 from latency_models.step_time import StepTimeModel
+from sim.prompts import PromptSpec
 from sim.settings import EngineSettings
 from sim.stage import StageSpec
 from sim.step_timer import EngineOverhead, StepNoise
@@ -125,6 +126,8 @@ class ClusterSpec:
     speed_changes: tuple[SpeedChange, ...] = ()
     oversized: Literal["error", "reject"] = "error"
     """What to do with a request that no replica could ever finish."""
+    prompts: PromptSpec | None = None
+    """What the requests ask, with scores by model; ``None``: requests have lengths only."""
 
     def __post_init__(self) -> None:
         check_count("gpus.count", self.gpus)
@@ -136,6 +139,8 @@ class ClusterSpec:
         for name in names:
             if names.count(name) > 1:
                 raise invalid("models", names, "models with different names")
+        if self.prompts is not None and list(self.prompts.table.models) != names:
+            raise invalid("models of the prompt table", list(self.prompts.table.models), f"{names}, in this order")
         for change in self.speed_changes:
             if change.model >= len(self.models):
                 raise invalid("speed_changes.model", change.model, f"0 to {len(self.models) - 1}, a model's index")

@@ -1,7 +1,8 @@
 """What routing policies see and return.
 
 Two levels: a model router says which model answers, a replica balancer says which of its replicas.  Both are one method
-over a read-only view, and return a decision with its reason.  Neither ever sees how long an answer will be.
+over a read-only view, and return a decision with its reason.  Neither ever sees how long
+an answer will be, or how good, unless it declares to be an oracle.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from latency_models.errors import unknown_name
 from latency_models.registry import Registry
+from sim.prompt_table import PromptTable
 from sim.workload import Segment
 
 
@@ -30,6 +32,10 @@ class RequestView(NamedTuple):
     session: str | None
     priority: int
     content: tuple[Segment, ...] | None
+    prompt: int | None = None
+    """Its row in the prompt table, if requests have prompts."""
+    scores: Sequence[float] | None = None
+    """Predicted score of each model, if requests have prompts."""
 
 
 class LoadView(Protocol):
@@ -80,6 +86,9 @@ class RouterContext:
 
     models: tuple[str, ...]
     rng: np.random.Generator
+    table: PromptTable | None = None
+    """Prompts with predicted scores, in the order of ``models``; with outcomes for a router that declares to be an
+    oracle (see :func:`oracle`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +101,20 @@ class BalancerContext:
 
 RouterFactory = Callable[[RouterContext, Mapping[str, Any]], ModelRouter]
 BalancerFactory = Callable[[BalancerContext, Mapping[str, Any]], ReplicaBalancer]
+
+_ORACLES: set[RouterFactory] = set()
+
+
+def oracle(factory: RouterFactory) -> RouterFactory:
+    """Declare that a model router knows the outcome of every answer beforehand; decorates its factory."""
+    _ORACLES.add(factory)
+    return factory
+
+
+def is_oracle(factory: RouterFactory) -> bool:
+    """Whether a model router may see outcomes."""
+    return factory in _ORACLES
+
 
 MODEL_ROUTERS: Registry[RouterFactory] = Registry("model router", "routerwise.model_routers")
 BALANCERS: Registry[BalancerFactory] = Registry("replica balancer", "routerwise.balancers")

@@ -14,18 +14,19 @@ from sim.results import GAP_COLUMNS, SAMPLE_COLUMNS, Floats, RequestColumns, Sta
 _FIELDS = (
     "row", "arrival_s", "model", "replica", "request_class", "prompt_tokens", "output_tokens", "generated_tokens",
     "queued_s", "scheduled_s", "first_token_s", "last_token_s", "finish_s", "preemptions", "cached_tokens", "status",
+    "prompt",
 )  # fmt: skip
 _WIDTH = len(_FIELDS)
 _INTEGERS = {
     "model", "replica", "request_class", "prompt_tokens", "output_tokens", "generated_tokens", "preemptions",
-    "cached_tokens", "status",
+    "cached_tokens", "status", "prompt",
 }  # fmt: skip
 
 
 class Recorder:
     """Results of one simulation while it runs.
 
-    Rows are written when a request ends, as 16 numbers, and sorted into columns in the end.
+    Rows are written when a request ends, as 17 numbers, and sorted into columns in the end.
     """
 
     def __init__(self) -> None:
@@ -85,6 +86,7 @@ class Recorder:
                 request.preemptions,
                 request.cached_tokens,
                 status,
+                -1 if spec.prompt is None else spec.prompt,
             )
         )
 

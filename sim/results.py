@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.prompt_table import PromptTable
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -64,6 +66,8 @@ class RequestColumns:
     """Prompt tokens found in the prefix cache at first admission."""
     status: Ints
     """:class:`Status` codes."""
+    prompt: Ints
+    """Row of :attr:`SimulationResult.prompts`; -1 if requests have no prompts."""
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -121,3 +125,5 @@ class SimulationResult:
     """When the simulation ended."""
     events: int
     """Events that the clock processed."""
+    prompts: PromptTable | None = None
+    """Scores of the prompts, columns in the order of ``models``, if requests have prompts."""

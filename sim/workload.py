@@ -36,6 +36,8 @@ class RequestSpec(NamedTuple):
     """Seconds after arrival at which the service gives the request up, if it is still in the system."""
     cancel_after_s: float | None = None
     """Seconds after arrival at which the client cancels it, if it is still in the system."""
+    prompt: int | None = None
+    """Row of the prompt table; drawn at arrival if the cluster has a prompt table and the workload names none."""
 
 
 class RequestChunk(NamedTuple):
@@ -52,6 +54,7 @@ class RequestChunk(NamedTuple):
     content: Sequence[tuple[Segment, ...] | None] | None = None
     deadline_s: Sequence[float | None] | None = None
     cancel_after_s: Sequence[float | None] | None = None
+    prompt: Sequence[int] | None = None
 
     def specs(self) -> Iterator[RequestSpec]:
         """The same requests one by one, as plain Python values."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from latency_models.curves.load_latency import Configuration, LoadLatencyCurve
 from optimizer.problem import LEFT_OUT, LoadCase, ModelOptions, Option, Problem, Setup, SloTarget
-from optimizer.prompt_table import PromptTable
+from sim.prompt_table import PromptTable
 
 PERCENTILES = {"p50": 0.7, "p90": 2.3, "p95": 3.0, "p99": 4.6}
 """Of the mean, as in an exponential distribution."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from latency_models.curves.load_latency import Configuration, LoadLatencyCurve
 from optimizer.problem import LoadCase, ModelOptions, Option, Problem, SloTarget
-from optimizer.prompt_table import PromptTable
+from sim.prompt_table import PromptTable
 
 WEIGHTS_GB = (14.5, 26.0, 68.8)
 

@@ -26,6 +26,7 @@ _DEFAULTS = {
     "preemptions": 0,
     "cached_tokens": 0,
     "status": Status.FINISHED,
+    "prompt": -1,
 }
 
 

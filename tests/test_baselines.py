@@ -5,11 +5,11 @@ import pytest
 from setup_cases import option, setups_problem
 
 from latency_models.errors import InputError
-from optimizer.baselines import Baselines
+from optimizer.comparisons.baselines import Baselines
 from optimizer.problem import LEFT_OUT, ModelOptions
-from optimizer.prompt_table import PromptTable
+from optimizer.published.setup_space import SetupSpace
 from optimizer.search import optimise
-from optimizer.setup_space import SetupSpace
+from sim.prompt_table import PromptTable
 
 
 def baselines_of(problem, **options):

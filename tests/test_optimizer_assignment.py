@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from optimizer_cases import score_of_counts
 
 from latency_models.errors import InputError
-from optimizer.assignment import AssignmentPool, ScoreTable
 from optimizer.realise import exact_counts, realise
+from optimizer.splits.assignment import AssignmentPool, ScoreTable
 
 
 def random_scores(seed: int, prompts: int, models: int, tied: bool) -> np.ndarray:

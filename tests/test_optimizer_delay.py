@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optimizer_cases import curve_of, option_of, problem_of, queue_curve
 
-from optimizer.delay import Delay, DelayTable
-from optimizer.delay_curves import delay, delay_tables, late_share_at, shared_slos
-from optimizer.dominance import dominated
-from optimizer.lateness import known_percentiles, late_share
+from optimizer.delays.delay import Delay, DelayTable
+from optimizer.delays.delay_curves import delay, delay_tables, late_share_at, shared_slos
+from optimizer.delays.lateness import known_percentiles, late_share
 from optimizer.problem import LoadCase, ModelOptions, Option, SloTarget
+from optimizer.setups.dominance import dominated
 
 MEAN = SloTarget(metric="ttft", target_s=0.5)
 

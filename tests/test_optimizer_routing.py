@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optimizer_cases import curve_of, option_of, problem_of, score_of_counts, three_models, true_cost
 
-from optimizer.assignment import ScoreTable
-from optimizer.delay_curves import delay_tables, late_share_at, shared_slos
+from optimizer.delays.delay_curves import delay_tables, late_share_at, shared_slos
 from optimizer.problem import LEFT_OUT, Option, Problem, Setup, SloTarget
 from optimizer.routing import LoadRouting, RoutingSolver, solve_routing
+from optimizer.splits.assignment import ScoreTable
 
 TTFT = SloTarget(metric="ttft", target_s=0.2)
 

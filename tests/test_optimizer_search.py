@@ -16,7 +16,7 @@ from optimizer.placement import Placer
 from optimizer.problem import LEFT_OUT, LoadCase, ModelOptions, Option, Problem, SloTarget
 from optimizer.routing import RoutingSolver
 from optimizer.search import Optimum, optimise
-from optimizer.setup_search import Progress
+from optimizer.setups.setup_search import Progress
 
 GAP = 1e-6
 
@@ -367,7 +367,7 @@ def test_the_time_limit_leaves_an_honest_bound() -> None:
 
 
 def test_progress_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optimizer.setup_search._PROGRESS_S", 0.0)
+    monkeypatch.setattr("optimizer.setups.setup_search._PROGRESS_S", 0.0)
     told: list[Progress] = []
     found = optimise(three_models(slos=[SloTarget(metric="ttft", target_s=0.06)]), progress=told.append)
     assert told

@@ -7,15 +7,15 @@ import pytest
 from setup_cases import option, setups_problem
 
 from latency_models.errors import InputError
-from optimizer.assignment import ScoreTable
-from optimizer.enumeration import enumerate_setups
-from optimizer.paper import optimise_as_published
+from optimizer.comparisons.enumeration import enumerate_setups
 from optimizer.problem import LoadCase, ModelOptions, SloTarget
-from optimizer.published_routing import PublishedRules
+from optimizer.published.paper import optimise_as_published
+from optimizer.published.routing import PublishedRules
+from optimizer.published.setup_space import SetupSpace
 from optimizer.routing import solve_routing
 from optimizer.search import optimise
-from optimizer.setup_space import SetupSpace
-from optimizer.split_score import score_of_split
+from optimizer.splits.assignment import ScoreTable
+from optimizer.splits.split_score import score_of_split
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latency_models.errors import InputError
-from optimizer.assignment import ScoreTable
-from optimizer.delay import Delay
-from optimizer.published_routing import PublishedRules, delay_and_slope, optimise_beta
-from optimizer.retained import count_setups, first_fit_decreasing, retained_setups
-from optimizer.simplex import project_on_simplex
-from optimizer.subgradient import StepRule, dual_prices
+from optimizer.delays.delay import Delay
+from optimizer.published.retained import count_setups, first_fit_decreasing, retained_setups
+from optimizer.published.routing import PublishedRules, delay_and_slope, optimise_beta
+from optimizer.published.simplex import project_on_simplex
+from optimizer.published.subgradient import StepRule, dual_prices
+from optimizer.splits.assignment import ScoreTable
 
 # ---------------------------------------------------------------------- projection
 

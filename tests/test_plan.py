@@ -12,8 +12,8 @@ from setup_cases import setups_problem
 from latency_models.errors import InputError
 from optimizer.plan import Plan, make_plan, promised_latency_s, read_plan
 from optimizer.problem import LEFT_OUT, LoadCase
-from optimizer.prompt_table import PromptTable
 from optimizer.search import Optimum, optimise
+from sim.prompt_table import PromptTable
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ from latency_models.catalogue.gpus import find_gpu
 from latency_models.catalogue.model_work import ModelWork
 from latency_models.curves.load_latency import Configuration, LoadLatencyCurve
 from latency_models.errors import InputError
-from optimizer.monotone_curves import monotone
+from optimizer.delays.monotone_curves import monotone
 from optimizer.problem import LoadCase, ModelOptions, Option, Problem, SloTarget
-from optimizer.prompt_table import PromptTable
 from scenarios.optimisation.problem_file import PROBLEMS, load_problem, problem_names
 from scenarios.optimisation.problem_schema import ProblemFile
 from scenarios.profiles.configurations import configurations_of
 from scenarios.profiles.schema import load_profile
+from sim.prompt_table import PromptTable
 
 
 def loaded(tmp_path, change=None, rows=None, prompts=None, **options):

@@ -9,13 +9,13 @@ import pandas
 import pytest
 
 from latency_models.errors import InputError
-from optimizer.prompt_table import PromptTable
 from scenarios.prompt_tables import item_response
 from scenarios.prompt_tables.item_response import ANSWERING_MODELS, built_in_table
 from scenarios.prompt_tables.item_response_fit import fit_item_response, log_likelihood
 from scenarios.prompt_tables.layouts import read_score_file, read_texts
 from scenarios.prompt_tables.score_quality import model_qualities, router_gain
 from scenarios.prompt_tables.writing import write_table
+from sim.prompt_table import PromptTable
 
 
 def table(**changes):

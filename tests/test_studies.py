@@ -10,8 +10,8 @@ from setup_cases import WEIGHTS_GB, setups_problem
 
 from latency_models.curves.load_latency_files import curves_to_json
 from latency_models.errors import InputError
-from optimizer.delay_curves import delay_tables
-from optimizer.least_latency import least_delay_split
+from optimizer.comparisons.least_latency import least_delay_split
+from optimizer.delays.delay_curves import delay_tables
 from optimizer.plan import read_plan
 from optimizer.problem import LoadCase, SloTarget
 from optimizer.routing import solve_routing

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from latency_models.errors import check_finite
 from latency_models.step_time import STEP_TIME_MODELS, StepTimeModel
+from latency_models.step_work import StepWork, step_work_of
 
 
 @STEP_TIME_MODELS.register("corrected")
@@ -99,3 +100,21 @@ class CorrectedStepTime:
         """Law of a run of decode-only steps, with the breakpoints of the base."""
         first_s, growth_s, steps = self.base.decode_run(seqs, context, longest)
         return self.factor * first_s + self.per_step_s + self.per_sequence_s * seqs, self.factor * growth_s, steps
+
+    def step_work(
+        self,
+        tokens: int,
+        prefill_seqs: int,
+        prefill_context: int,
+        prefill_work: float,
+        decode_seqs: int,
+        decode_context: int,
+        sampled: int,
+    ) -> StepWork | None:
+        """What bounds a step, if the base can tell; see :func:`latency_models.step_work.step_work_of`."""
+        batch = (tokens, prefill_seqs, prefill_context, prefill_work, decode_seqs, decode_context, sampled)
+        work = step_work_of(self.base, *batch)
+        if work is None:
+            return None
+        factor = self.factor if self.prefill_factor is None or not prefill_seqs else self.prefill_factor
+        return work._replace(compute_s=factor * work.compute_s, memory_s=factor * work.memory_s)

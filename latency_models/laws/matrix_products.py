@@ -42,10 +42,21 @@ class MatrixProduct:
         half_tile_cost : float
             Time of a tile of half the rows over that of a whole one; the cheaper of the two sizes is taken.
         """
+        whole, halves = self._tiles(rows)
+        return min(float(math.ceil(whole / sms)), half_tile_cost * math.ceil(halves / sms))
+
+    def full_waves(self, rows: int, sms: int, half_tile_cost: float) -> float:
+        """As :meth:`waves`, if the last wave took only the share of the time that it has of the tiles.
+
+        This is how long ``sms`` multiprocessors are busy; the rest of the time some wait for the others.
+        """
+        whole, halves = self._tiles(rows)
+        return min(float(whole), half_tile_cost * halves) / sms
+
+    def _tiles(self, rows: int) -> tuple[int, int]:
+        """Tiles of ``TILE`` rows, or of half as many."""
         across = -(-self.columns // TILE)
-        whole = math.ceil(-(-rows // TILE) * across / sms)
-        halves = math.ceil(-(-rows // (TILE // 2)) * across / sms)
-        return min(float(whole), half_tile_cost * halves)
+        return -(-rows // TILE) * across, -(-rows // (TILE // 2)) * across
 
 
 def layer_products(architecture: Architecture, tp: int) -> tuple[MatrixProduct, ...]:

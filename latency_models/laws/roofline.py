@@ -15,6 +15,7 @@ from latency_models.catalogue.model_work import ModelWork
 from latency_models.errors import check_count, check_finite, invalid
 from latency_models.laws.compute_share import bandwidth_factor
 from latency_models.step_time import STEP_TIME_MODELS, UNLIMITED_STEPS
+from latency_models.step_work import StepWork
 
 COMPUTE_EFFICIENCY = 0.65
 """Of the dense throughput: prefill of 4096 tokens by LLaMA-13B on one A100-80GB reaches 0.63 (MuxServe)."""
@@ -112,16 +113,10 @@ class RooflineStepTime:
         longest: int = 0,
     ) -> float:
         """Duration of one step; see :meth:`latency_models.step_time.StepTimeModel.step_s`."""
-        work = self.work
-        chunks = tokens - decode_seqs
-        window_work = min(prefill_work, float(chunks * work.window))
-        prefill_flops = work.flops_per_pair * prefill_work + work.window_flops_per_pair * window_work
-        prefill_s = max(
-            prefill_flops * self._attention_flop_s,
-            self._kv_s(prefill_context, min(prefill_context, prefill_seqs * work.window + chunks)),
-        )
-        decode_s = self._kv_s(decode_context, min(decode_context, decode_seqs * work.window))
-        return self.overhead_s + max(self._products_s(tokens, sampled) + prefill_s + decode_s, self._launch_s)
+        compute_s, read_s = self._prefill_attention_s(tokens - decode_seqs, prefill_seqs, prefill_context, prefill_work)
+        decode_s = self._kv_s(decode_context, min(decode_context, decode_seqs * self.work.window))
+        attention_s = max(compute_s, read_s) + decode_s
+        return self.overhead_s + max(self._products_s(tokens, sampled) + attention_s, self._launch_s)
 
     def decode_run(self, seqs: int, context: int, longest: int = 0) -> tuple[float, float, int]:
         """Law of a run of decode-only steps, up to where its window fills or it outgrows the launch of its kernels."""
@@ -139,13 +134,50 @@ class RooflineStepTime:
             steps = min(steps, int((self._launch_s - busy_s) / growth_s) + 1)
         return self.overhead_s + self._launch_s, 0.0, steps
 
+    def step_work(
+        self,
+        tokens: int,
+        prefill_seqs: int,
+        prefill_context: int,
+        prefill_work: float,
+        decode_seqs: int,
+        decode_context: int,
+        sampled: int,
+    ) -> StepWork:
+        """What bounds a step; see :func:`latency_models.step_work.step_work_of`."""
+        parts = (
+            *self._product_parts_s(tokens, sampled),
+            self._prefill_attention_s(tokens - decode_seqs, prefill_seqs, prefill_context, prefill_work),
+        )
+        return StepWork(
+            compute_s=sum(compute_s for compute_s, read_s in parts if compute_s > read_s),
+            memory_s=sum(read_s for compute_s, read_s in parts if compute_s <= read_s)
+            + self._kv_s(decode_context, min(decode_context, decode_seqs * self.work.window)),
+            sms=self.compute_share,
+            bandwidth=self.memory_efficiency * bandwidth_factor(self.compute_share),
+        )
+
+    def _prefill_attention_s(
+        self, chunks: int, prefill_seqs: int, prefill_context: int, prefill_work: float
+    ) -> tuple[float, float]:
+        """Attention of prefill: seconds to compute it, and to read its keys and values."""
+        work = self.work
+        window_work = min(prefill_work, float(chunks * work.window))
+        flops = work.flops_per_pair * prefill_work + work.window_flops_per_pair * window_work
+        in_window = min(prefill_context, prefill_seqs * work.window + chunks)
+        return flops * self._attention_flop_s, self._kv_s(prefill_context, in_window)
+
+    def _product_parts_s(self, tokens: int, sampled: int) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Products of the tokens, and LM head of the sampled: seconds to compute each, and to read its weights."""
+        work = self.work
+        layers = (work.flops_per_token * tokens * self._product_flop_s, work.weights_read(tokens) * self._byte_s)
+        head = (work.head_flops * sampled * self._attention_flop_s, work.head_bytes * self._byte_s)
+        return layers, head if sampled else (0.0, 0.0)
+
     def _products_s(self, tokens: int, sampled: int) -> float:
         """Matrix products of the tokens, LM head of the sampled sequences, sums over the shards."""
-        work = self.work
-        products_s = max(work.flops_per_token * tokens * self._product_flop_s, work.weights_read(tokens) * self._byte_s)
-        if sampled:
-            products_s += max(work.head_flops * sampled * self._attention_flop_s, work.head_bytes * self._byte_s)
-        return products_s + self._summed_token_s * tokens
+        layers, head = self._product_parts_s(tokens, sampled)
+        return max(layers) + max(head) + self._summed_token_s * tokens
 
     def _kv_s(self, context: int, window_context: int) -> float:
         """Reading keys and values."""

@@ -37,6 +37,7 @@ from latency_models.laws.compute_share import (
 from latency_models.laws.matrix_products import TILE, MatrixProduct, head_product, layer_products
 from latency_models.laws.share_residuals import FactorCurve, ShareResiduals
 from latency_models.step_time import STEP_TIME_MODELS, UNLIMITED_STEPS
+from latency_models.step_work import StepWork
 
 _ACTIVATION_BYTES = 2.0
 EFFICIENCIES = ("compute", "memory", "kv", "attention", "link", "short_link")
@@ -283,6 +284,38 @@ class StepsStepTime:
             return first_s, growth_s, steps
         factor = self._curves[1].factor(seqs)
         return factor * first_s, factor * growth_s, steps
+
+    def step_work(
+        self,
+        tokens: int,
+        prefill_seqs: int,
+        prefill_context: int,
+        prefill_work: float,
+        decode_seqs: int,
+        decode_context: int,
+        sampled: int,
+    ) -> StepWork:
+        """What bounds a step; see :func:`latency_models.step_work.step_work_of`."""
+        compute_s = self._start_s * decode_seqs + self._pair_s * prefill_work
+        memory_s = self._context_s * decode_context + self._token_s * tokens
+        products = [(product, tokens, self._depth_s, self._weight_s) for product in self._products]
+        if sampled:
+            products.append((self._head, sampled, self._head_depth_s, self._head_weight_s))
+        for product, rows, depth_s, weight_s in products:
+            waves = product.full_waves(rows, self._sms, self.coefficients.half_tile_cost)
+            computed_s, read_s = waves * product.depth * depth_s, product.weights * weight_s
+            if computed_s > read_s:
+                compute_s += product.count * computed_s
+            else:
+                memory_s += product.count * read_s
+        factor = 1.0 if self._curves is None else self._curves[0 if prefill_seqs else 1].factor(tokens)
+        own = self.coefficients
+        return StepWork(
+            compute_s=factor * compute_s,
+            memory_s=factor * memory_s,
+            sms=self.compute_share,
+            bandwidth=own.memory * bandwidth_factor(self.compute_share, own.bandwidth_half_share),
+        )
 
     def table_s(self, table: StepTable) -> Floats:
         """Duration of each step of a table, shape (n,): what :meth:`step_s` gives, for many steps at once."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from latency_models.errors import InputError
-from latency_models.fits.model_files import ModelFile, check_model_name, read_model_file
+from latency_models.fits.model_files import ModelFile, check_model_name, read_model_file, shipped_models
 from latency_models.sections.base import LatencySection, refuse_in_pydantic
 from latency_models.step_time import StepTimeModel
 
@@ -34,6 +35,21 @@ class FileLatency(LatencySection):
     def notes(self) -> tuple[str, ...]:
         """What the file says that its user should know, and what is extrapolated."""
         return (*self.read().notes, *super().notes())
+
+    def at_tp(self, tp: int) -> FileLatency | None:
+        """The model that is called the same but for the number after ``-tp``, if there is one.
+
+        Shipped models are called so; for a file it is one beside it, such as ``mine-tp2.yaml`` for ``mine-tp1.yaml``.
+        """
+        given = Path(self.path) if self.path is not None else None
+        stem, of_tp, _ = (str(self.name) if given is None else given.stem).rpartition("-tp")
+        name = f"{stem}{of_tp}{tp}"
+        if not of_tp:
+            return None
+        if given is None:
+            return FileLatency(kind="file", name=name) if name in shipped_models() else None
+        beside = given.with_stem(name)
+        return FileLatency(kind="file", path=str(beside)) if beside.is_file() else None
 
     def build(self) -> StepTimeModel:
         """The step-time model."""

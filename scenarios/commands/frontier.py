@@ -12,7 +12,8 @@ from latency_models.errors import InputError
 from scenarios.optimisation.problem_file import load_problem
 from scenarios.run_directory import run_directory
 from scenarios.studies.frontier import default_rates_per_s, default_targets_s, frontier
-from scenarios.studies.frontier_files import frontier_rows, plot_frontier, printed, write_plans
+from scenarios.studies.frontier_files import frontier_rows, printed, write_plans
+from scenarios.studies.frontier_plot import plot_frontier
 from scenarios.studies.manifest import write_manifest
 from scenarios.studies.setup_tables import write_csv
 from scenarios.studies.study_progress import study_progress

@@ -14,7 +14,7 @@ import click
 from analysis.result_files import replacing
 from latency_models.errors import InputError
 from optimizer.plan import make_plan
-from optimizer.setup_search import Progress
+from optimizer.setups.setup_search import Progress
 from scenarios.optimisation.methods import METHODS, Infeasible, find_method
 from scenarios.optimisation.plan_table import plan_lines, problem_lines
 from scenarios.optimisation.problem_file import load_problem

@@ -6,12 +6,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import click
 
+from optimizer.plan import read_plan
+from scenarios.plans.deployment import deployed
+from scenarios.plans.promise_table import print_promises
+from scenarios.plans.promises import promised_figures
 from scenarios.runner import Progress, RunOptions, run_scenario
 from scenarios.scenario_files import load_scenario
 from scenarios.summary_table import print_summary
@@ -43,6 +47,12 @@ from scenarios.summary_table import print_summary
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write the first replication, warm-up included, as vllm bench serve's JSON.",
 )
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Deploy and route as this plan says, and show what it promised next to the outcome.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
 def run(
     scenario: str,
@@ -56,6 +66,7 @@ def run(
     engine_mode: str | None,
     requests_format: Literal["csv", "parquet"],
     vllm_bench_json: Path | None,
+    plan_file: Path | None,
     as_json: bool,
 ) -> None:
     """Simulate SCENARIO (a YAML file, or a name from `routerwise scenarios`) and write its run directory."""
@@ -68,18 +79,24 @@ def run(
     }
     assignments = [f"{key}={_yaml_text(value)}" for key, value in shortcuts.items() if value is not None]
     resolved = load_scenario(scenario, [*overrides, *assignments])
+    plan = None if plan_file is None else read_plan(plan_file)
+    if plan is not None:
+        resolved = deployed(resolved, plan)
     folder = Path("runs") / resolved.name if out is None else out
     options = RunOptions(
         out=folder, overwrite=overwrite, requests_format=requests_format, vllm_bench_json=vllm_bench_json
     )
     with _progress(resolved.run.replications) as progress:
         summary = run_scenario(resolved, options, progress, lambda text: click.echo(f"Note: {text}", err=True))
+    figures = [] if plan is None else promised_figures(plan, summary)
     if as_json:
         import json
 
-        click.echo(json.dumps(summary, indent=2, allow_nan=False))
+        promise = {"promise": [asdict(figure) for figure in figures]} if figures else {}
+        click.echo(json.dumps(summary | promise, indent=2, allow_nan=False))
     else:
         print_summary(resolved.name, summary)
+        print_promises(figures)
         click.echo(f"Results: {folder}")
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 
 from latency_models.errors import InputError
-from optimizer.prompt_table import PromptTable
 from scenarios.prompt_tables.layouts import read_score_file, read_texts
 from scenarios.prompt_tables.score_fit import fit_scores
 from scenarios.prompt_tables.score_quality import model_qualities, router_gain
 from scenarios.prompt_tables.writing import check_table_path, write_table
+from sim.prompt_table import PromptTable
 
 
 @click.group()

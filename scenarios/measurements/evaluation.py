@@ -13,7 +13,7 @@ from scenarios.measurements.logs import Log, RequestTable, read_log, rows_of
 from scenarios.measurements.measurement_files import load_measurement, read_measurement
 from scenarios.measurements.replay import Replay, replay
 from scenarios.measurements.schema import Measurement, StepsMeasurement
-from scenarios.schema import cluster_of
+from scenarios.model_section import cluster_of
 
 Progress = Callable[[str], None]
 """Told what is being done, a few words at a time."""

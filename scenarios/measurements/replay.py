@@ -18,7 +18,7 @@ from scenarios.measurements.logs import Log, RequestTable, RunTable
 from scenarios.measurements.measurement_files import with_values
 from scenarios.measurements.schema import AggregatesLog, ClosedLoopLog, ConversationsLog, Measurement, Metric
 from scenarios.measurements.sheets import Rows
-from scenarios.schema import cluster_of
+from scenarios.model_section import cluster_of
 from scenarios.workloads.closed_loop import ClosedLoopTraffic
 from scenarios.workloads.generators import Bounds
 from scenarios.workloads.lengths import IndependentLengths, UniformLength

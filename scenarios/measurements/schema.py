@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
-from scenarios.schema import Count, Index, ModelSection, NonNegative, Positive
+from scenarios.model_section import ModelSection
+from scenarios.section import Count, Index, NonNegative, Positive
 
 Cell = str | int | float | None
 """A value that a column may have; ``null`` is an empty cell."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from latency_models.errors import RouterwiseError, unknown_name
 from optimizer.problem import Problem
 from optimizer.search import Optimum, optimise
-from optimizer.setup_search import Progress
+from optimizer.setups.setup_search import Progress
 
 Report = Callable[[Progress], None] | None
 
@@ -46,13 +46,13 @@ def _exact(problem: Problem, gap: float, report: Report) -> Optimum:
 
 
 def _paper(problem: Problem, gap: float, report: Report) -> Optimum:
-    from optimizer.paper import optimise_as_published
+    from optimizer.published.paper import optimise_as_published
 
     return optimise_as_published(problem, progress=report)
 
 
 def _enumerate(problem: Problem, gap: float, report: Report) -> Optimum:
-    from optimizer.enumeration import enumerate_setups
+    from optimizer.comparisons.enumeration import enumerate_setups
 
     return enumerate_setups(problem, gap=gap, progress=report).optimum()
 

@@ -17,19 +17,17 @@ from latency_models.errors import InputError, invalid, unknown_name
 from latency_models.memory.kv_memory import GIB
 from latency_models.sections.catalogue import gpu_of
 from latency_models.yaml_files import anchor_paths, read_yaml
-from optimizer.monotone_curves import monotone
+from optimizer.delays.monotone_curves import monotone
 from optimizer.problem import LoadCase, ModelOptions, Option, Packing, Problem, SloTarget
-from optimizer.prompt_table import PromptTable
-from scenarios.optimisation.problem_schema import PathSection, ProblemFile, ProblemModel, PromptFile
+from scenarios.optimisation.problem_schema import ProblemFile, ProblemModel
 from scenarios.optimisation.shards import engine_settings, shard_gib
-from scenarios.prompt_tables.item_response import built_in_table
-from scenarios.prompt_tables.layouts import read_score_file
+from scenarios.prompt_tables.sections import PathSection, prompt_table
 from scenarios.schema_errors import describe
+from sim.prompt_table import PromptTable
 
 PROBLEMS = Path(str(files("scenarios") / "problems"))
 """Folder of the problems that come with the package."""
 
-_BUILT_IN_PROMPTS = 4000
 _SHARE_DIGITS = 9
 _WITH_PATHS = ("gpus", "models", "curves", "prompts")
 
@@ -129,7 +127,8 @@ def build_problem(
             )
         models.append(ModelOptions(name=name, options=options, optional=section.optional))
     notes.extend(_repair_notes({key: changes for key, (_, changes) in repaired.items() if changes}))
-    table, table_notes = _table(file)
+    columns = {name: section.scores or name for name, section in file.models.items()}
+    table, table_notes = prompt_table(file.prompts, columns)
     loads = _loads(file)
     problem = Problem(
         gpus=file.gpus.count,
@@ -232,39 +231,6 @@ def _repair_notes(changes: Mapping[Configuration, Mapping[str, float]]) -> list[
         f"{len(changes)} curves were made monotone in load: latencies raised by up to {size:.1%} ({worst}, "
         f"{statistic}); --strict refuses them"
     ]
-
-
-def _table(file: ProblemFile) -> tuple[PromptTable, list[str]]:
-    """The prompt table with the models of the file, which may share a column."""
-    columns = [section.scores or name for name, section in file.models.items()]
-    needed = list(dict.fromkeys(columns))
-    notes = []
-    prompts = file.prompts
-    if isinstance(prompts, PromptFile):
-        tokens = None if prompts.tokens is None else Path(prompts.tokens.path)
-        found = read_score_file(Path(prompts.path), needed, tokens=tokens)
-        table = found.table(oracle=prompts.predicted == "outcomes")
-        if found.left_out:
-            notes.append(f"{found.left_out} prompts left out, on which some model was not evaluated")
-        if prompts.predicted == "outcomes":
-            notes.append("routing knows every outcome (predicted: outcomes): scores are an upper limit, no forecast")
-    elif prompts == "builtin":
-        table = built_in_table(needed, prompts=_BUILT_IN_PROMPTS)
-    else:
-        table = built_in_table(needed, prompts=prompts.builtin, seed=prompts.seed)
-    if not isinstance(prompts, PromptFile):
-        notes.append("prompts are drawn from a model of MMLU-Pro outcomes, not yours")
-    where = [needed.index(column) for column in columns]
-    return (
-        PromptTable(
-            models=tuple(file.models),
-            predicted=table.predicted[:, where],
-            outcomes=None if table.outcomes is None else table.outcomes[:, where],
-            output_tokens=None if table.output_tokens is None else table.output_tokens[:, where],
-            prompt_ids=table.prompt_ids,
-        ),
-        notes,
-    )
 
 
 def _loads(file: ProblemFile) -> tuple[LoadCase, ...]:

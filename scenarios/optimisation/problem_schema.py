@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from latency_models.sections.base import Count
 from latency_models.sections.catalogue import CatalogueEntry
 from optimizer.problem import Metric, Packing, Statistic
+from scenarios.prompt_tables.sections import AnyPrompts, PathSection
+from scenarios.section import Section
 
 _Positive = Annotated[float, Field(gt=0)]
 _NonNegative = Annotated[float, Field(ge=0)]
@@ -16,11 +18,7 @@ _Share = Annotated[float, Field(gt=0, le=1)]
 _NonEmpty = Field(min_length=1)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-class ProblemGpus(_Section):
+class ProblemGpus(Section):
     """The GPUs, all alike."""
 
     count: Count
@@ -38,7 +36,7 @@ class ProblemGpus(_Section):
         return self
 
 
-class ShardMemory(_Section):
+class ShardMemory(Section):
     """What one shard takes of its GPU: its part of the weights, KV blocks, and a reserve for all else."""
 
     model: str | CatalogueEntry | None = None
@@ -66,7 +64,7 @@ class ShardMemory(_Section):
         return self
 
 
-class ProblemModel(_Section):
+class ProblemModel(Section):
     """A model, and the ways to run it: those of its curves, or of them the ones with the listed values."""
 
     tp: Annotated[tuple[Count, ...], _NonEmpty] | None = None
@@ -91,30 +89,7 @@ class ProblemModel(_Section):
         return self
 
 
-class PathSection(_Section):
-    """A file, relative to the problem file."""
-
-    path: str
-
-
-class PromptFile(PathSection):
-    """A prompt table of the user."""
-
-    tokens: PathSection | None = None
-    """Output tokens, where they are in a file of their own."""
-    predicted: Literal["predicted", "outcomes"] = "predicted"
-    """Route by predicted scores, or, as an oracle, by true outcomes."""
-
-
-class BuiltInPrompts(_Section):
-    """The built-in table; a model's ``scores`` says like which recorded model it answers."""
-
-    builtin: Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
-    """Number of prompts."""
-    seed: Annotated[int, Field(ge=0, strict=True)] = 1
-
-
-class LoadSection(_Section):
+class LoadSection(Section):
     """One of several loads."""
 
     rate_per_s: _Positive
@@ -122,7 +97,7 @@ class LoadSection(_Section):
     """How much it counts; weights are divided by their sum."""
 
 
-class SloSection(_Section):
+class SloSection(Section):
     """A target."""
 
     metric: Metric
@@ -132,7 +107,7 @@ class SloSection(_Section):
     """Whose requests; default: those of all models together."""
 
 
-class ProblemFile(_Section):
+class ProblemFile(Section):
     """The whole file."""
 
     name: str | None = None
@@ -141,7 +116,7 @@ class ProblemFile(_Section):
     models: Annotated[dict[str, ProblemModel], _NonEmpty]
     curves: PathSection | Annotated[tuple[PathSection, ...], _NonEmpty]
     """Files of ``routerwise profile``, or of measured curves."""
-    prompts: Literal["builtin"] | BuiltInPrompts | PromptFile
+    prompts: AnyPrompts
     loads: _Positive | Annotated[tuple[LoadSection, ...], _NonEmpty]
     """Requests/s of all models together, or several loads that one setup must carry."""
     slos: Annotated[tuple[SloSection, ...], _NonEmpty]

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from pydantic import ValidationError
-
-from latency_models.config import LatencyConfig, parse_latency
+from latency_models.config import LatencyConfig
 from latency_models.curves.load_latency import Configuration
-from latency_models.errors import InputError, invalid, unknown_name
+from latency_models.errors import InputError, unknown_name
+from scenarios.deployed_latency import at_share, latency_at_tp, own_tp
+from scenarios.model_section import AdmissionSection, ModelSection, ReplicaSection
 from scenarios.profiles.offered_load import workload_for
 from scenarios.profiles.schema import ProfileSection, ProfileSpec
-from scenarios.schema import AdmissionSection, GpuSection, ModelSection, ReplicaSection, RunSection, Scenario
+from scenarios.schema import GpuSection, RunSection, Scenario
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ def configurations_of(spec: ProfileSpec) -> list[ProfiledConfiguration]:
     found: list[ProfiledConfiguration] = []
     for name in profile.models or tuple(spec.models):
         section = spec.models[name]
-        for tp, share, replicas in product(profile.tp or (_own_tp(section),), profile.compute_shares, profile.replicas):
+        for tp, share, replicas in product(profile.tp or (own_tp(section),), profile.compute_shares, profile.replicas):
             configuration = Configuration(model=name, tp=tp, compute_share=share, replicas=replicas)
             scenario = _alone(spec, name, _configured(profile, section, configuration))
             try:
@@ -75,7 +75,7 @@ def _check_by_tp(spec: ProfileSpec) -> None:
                     f"profile.{key}.{name} has no effect, as {name} is not among profile.models "
                     f"({', '.join(profile.models)}); add it there, or leave it out here"
                 )
-            degrees = profile.tp or (_own_tp(section),)
+            degrees = profile.tp or (own_tp(section),)
             for tp in by_tp:
                 if tp not in degrees:
                     raise InputError(
@@ -87,7 +87,7 @@ def _check_by_tp(spec: ProfileSpec) -> None:
 
 
 def _check_blocks_count(name: str, section: ModelSection, by_tp: Mapping[int, int]) -> None:
-    own = _own_tp(section)
+    own = own_tp(section)
     if getattr(section.engine, "num_gpu_blocks", None) is None:
         raise InputError(
             f"profile.num_gpu_blocks_by_tp.{name} has no effect, as models.{name}.engine.num_gpu_blocks is not given; "
@@ -112,16 +112,6 @@ def _alone(spec: ProfileSpec, name: str, section: ModelSection) -> Scenario:
     )
 
 
-def _own_tp(section: ModelSection) -> int:
-    """The degree that the model's latency section describes."""
-    if isinstance(section.replicas, int):
-        return section.tp or 1
-    degrees = {len(replica.gpus) for replica in section.replicas}
-    if len(degrees) > 1:
-        raise invalid("number of GPUs of the replicas", sorted(degrees), "one tp for all replicas of a model")
-    return degrees.pop()
-
-
 def _configured(profile: ProfileSection, section: ModelSection, configuration: Configuration) -> ModelSection:
     if section.admission != AdmissionSection():
         raise InputError(
@@ -130,19 +120,19 @@ def _configured(profile: ProfileSection, section: ModelSection, configuration: C
         )
     tp = configuration.tp
     changes: dict[str, Any] = {
-        "latency": _at_share(_latency(profile, section, configuration), configuration),
+        "latency": _latency(profile, section, configuration),
         "replicas": tuple(
             _replica(section).model_copy(update={"gpus": tuple(range(number * tp, (number + 1) * tp))})
             for number in range(configuration.replicas)
         ),
         "tp": None,
     }
-    if tp != _own_tp(section) and getattr(section.engine, "num_gpu_blocks", None) is not None:
+    if tp != own_tp(section) and getattr(section.engine, "num_gpu_blocks", None) is not None:
         blocks = profile.num_gpu_blocks_by_tp.get(configuration.model, {}).get(tp)
         if blocks is None:
             raise InputError(
                 f"profile.num_gpu_blocks_by_tp.{configuration.model}.{tp} is missing; engine.num_gpu_blocks is that of "
-                f"tp {_own_tp(section)}. Give it, or a memory section instead of engine.num_gpu_blocks"
+                f"tp {own_tp(section)}. Give it, or a memory section instead of engine.num_gpu_blocks"
             )
         changes["engine"] = section.engine.model_copy(update={"num_gpu_blocks": blocks})
     return section.model_copy(update=changes)
@@ -161,33 +151,16 @@ def _replica(section: ModelSection) -> ReplicaSection:
 
 
 def _latency(profile: ProfileSection, section: ModelSection, configuration: Configuration) -> LatencyConfig:
-    given = profile.latency_by_tp.get(configuration.model, {})
-    if configuration.tp in given:
-        return given[configuration.tp]
-    if configuration.tp == _own_tp(section):
-        return section.latency
     try:
-        derived = section.latency.at_tp(configuration.tp)
-    except ValidationError as error:
-        raise InputError(f"{configuration}: {_reasons(error)}") from None
-    if derived is not None:
-        return derived
+        whole = profile.latency_by_tp.get(configuration.model, {}).get(configuration.tp)
+        if whole is None:
+            whole = latency_at_tp(section, configuration.tp)
+        if whole is not None:
+            return at_share(whole, configuration.compute_share)
+    except InputError as error:
+        raise InputError(f"{configuration}: {error}") from None
     raise InputError(
         f"profile.latency_by_tp.{configuration.model}.{configuration.tp} is missing; "
-        f"models.{configuration.model}.latency is that of tp {_own_tp(section)}. "
+        f"models.{configuration.model}.latency is that of tp {own_tp(section)}. "
         f"Give the latency section of a step on {configuration.tp} GPUs"
     )
-
-
-def _at_share(latency: LatencyConfig, configuration: Configuration) -> LatencyConfig:
-    if configuration.compute_share == 1.0:
-        return latency
-    base = latency.model_dump(mode="json", by_alias=True, exclude_none=True)
-    try:
-        return parse_latency({"kind": "share", "share": configuration.compute_share, "base": base})
-    except ValidationError as error:
-        raise InputError(f"{configuration}: {_reasons(error)}") from None
-
-
-def _reasons(error: ValidationError) -> str:
-    return "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.errors import InputError, invalid
-from optimizer.prompt_table import Floats
+from sim.prompt_table import Floats
 
 _PARQUET = b"PAR1"
 _GZIP = b"\x1f\x8b"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latency_models.errors import check_count, unknown_name
-from optimizer.prompt_table import Floats, PromptTable
+from sim.prompt_table import Floats, PromptTable
 from sim.random_streams import named_generator
 
 LOG_DISCRIMINATION = (0.662, 0.471)

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.errors import InputError
-from optimizer.prompt_table import Floats
 from scenarios.prompt_tables.columns import read_columns
 from scenarios.prompt_tables.layouts import read_score_file
+from sim.prompt_table import Floats
 
 _NODES_DIFFICULTY, _NODES_DISCRIMINATION = 21, 9
 

@@ -21,8 +21,8 @@ from typing import Literal
 import numpy as np
 
 from latency_models.errors import InputError, invalid, unknown_name
-from optimizer.prompt_table import Floats, PromptTable
 from scenarios.prompt_tables.columns import Columns, numbers, read_columns
+from sim.prompt_table import Floats, PromptTable
 
 Layout = Literal["routerwise", "routerbench", "wide", "long"]
 
@@ -47,7 +47,7 @@ class ScoreFile:
     models, prompt_ids : tuple of str
         Names of the M models and N prompts.
     predicted, outcomes, output_tokens : array, shape (N, M), optional
-        As in :class:`optimizer.prompt_table.PromptTable`.
+        As in :class:`sim.prompt_table.PromptTable`.
     texts : tuple of str, length N, optional
         The prompts themselves.
     left_out : int

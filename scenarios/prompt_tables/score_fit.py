@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from latency_models.errors import InputError, check_count, invalid
-from optimizer.prompt_table import Floats, PromptTable
 from scenarios.prompt_tables.layouts import ScoreFile
+from sim.prompt_table import Floats, PromptTable
 
 _MOST_TERMS = 50_000
 _REGULARISATION = 1.0

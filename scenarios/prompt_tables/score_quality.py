@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optimizer.assignment import ScoreTable
-from optimizer.prompt_table import Floats, PromptTable
-from optimizer.subgradient import StepRule, dual_prices
+from optimizer.published.subgradient import StepRule, dual_prices
+from optimizer.splits.assignment import ScoreTable
+from sim.prompt_table import Floats, PromptTable
 
 _BINS = 10
 _PRICE_STEPS = 2000

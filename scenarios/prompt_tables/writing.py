@@ -8,7 +8,7 @@ from pathlib import Path
 
 from analysis.result_files import replacing
 from latency_models.errors import InputError, invalid
-from optimizer.prompt_table import PromptTable
+from sim.prompt_table import PromptTable
 
 _DIGITS = ".6g"
 

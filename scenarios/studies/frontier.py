@@ -12,6 +12,9 @@ from optimizer.search import Optimum, optimise
 
 Sweep = Literal["target", "load"]
 
+AXES: dict[Sweep, str] = {"target": "target, ms", "load": "load, requests/s"}
+"""What a sweep varies, in the units of :attr:`FrontierPoint.shown`."""
+
 _TARGET_FACTORS = (0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.0, 3.0)
 _LOAD_FACTORS = (0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.6, 2.0)
 
@@ -25,6 +28,16 @@ class FrontierPoint:
     """Target in seconds, or load in requests/s."""
     problem: Problem
     optimum: Optimum
+
+    @property
+    def shown(self) -> float:
+        """Target in milliseconds, or load in requests/s."""
+        return 1e3 * self.value if self.sweep == "target" else self.value
+
+
+def load_mean(loads: Sequence[LoadCase], values: Sequence[float]) -> float:
+    """Mean over the loads of a problem, by their weights."""
+    return sum(load.weight * value for load, value in zip(loads, values, strict=True))
 
 
 def default_targets_s(problem: Problem, slo: int) -> tuple[float, ...]:

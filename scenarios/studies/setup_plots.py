@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from optimizer.setup_search import SetupSolution
-from scenarios.studies.pictures import pictures, save
+from analysis.pictures import logarithmic, picture
+from optimizer.search import SetupSolution
 from scenarios.studies.setup_study import CaseStudy, CountsAt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MARKERS = {
     "equal-split": "s",
@@ -16,7 +20,10 @@ _MARKERS = {
     "isolated": "^",
     "best single model": "v",
     "random fractions": "X",
+    "optimum": "*",
 }
+_PANEL_IN = (4.4, 3.4)
+_COUNTS_IN = (5.6, 4.0)
 
 
 def plot_setups(studies: Sequence[CaseStudy], path: Path, *, fastest: bool = False) -> None:
@@ -24,70 +31,56 @@ def plot_setups(studies: Sequence[CaseStudy], path: Path, *, fastest: bool = Fal
 
     The latency is that of this routing; or, for ``fastest``, the least that the setup can have with any routing, which
     tells how much room it leaves below the target.  Setups that can be placed with compute packed are blue, others
-    grey; larger markers are baselines and the optimum; a dotted line is the target.
+    grey; larger markers are baselines and the optimum; a dotted line is the target.  The last panel is the legend.
     """
-    plt, sns = pictures()
-    across = min(4, len(studies))
-    down = -(-len(studies) // across)
-    with sns.axes_style("whitegrid"):
-        figure, axes = plt.subplots(
-            down, across, figsize=(4.2 * across, 3.6 * down + 0.6), squeeze=False, layout="constrained"
-        )
-    panels = axes.flatten()
-    colours = sns.color_palette("dark", n_colors=len(_MARKERS) + 1)
-    for panel, study in zip(panels, studies, strict=False):
-        for deployable, colour, label in ((False, "0.7", "needs > 100 % of a GPU"), (True, "tab:blue", "deployable")):
-            points = [
-                _point(study, solution, fastest)
-                for solution in study.enumeration.solved
-                if (solution.setup in study.deployable) is deployable
-            ]
-            if points:
-                panel.scatter(*zip(*points, strict=True), s=12, color=colour, alpha=0.6, linewidth=0, label=label)
-        marked = [(baseline.name, baseline.solution) for baseline in study.baselines]
-        for (name, solution), colour in zip([*marked, ("optimum", study.exact.best)], colours, strict=True):
-            if solution is not None:
-                marker = _MARKERS.get(name, "*")
-                panel.scatter(
-                    *_point(study, solution, fastest),
-                    s=150 if marker == "*" else 60,
-                    marker=marker,
-                    color=colour,
-                    label=name,
-                )
-        if not study.enumeration.solved:
-            panel.text(0.5, 0.5, "no retained setup keeps the target", ha="center", transform=panel.transAxes)
-        panel.axvline(1e3 * study.case.target_s, color="0.4", linewidth=1, linestyle=":")
-        ratio = "" if study.ratio is None else f"; best/worst {study.ratio:.2f}"
-        panel.set_title(f"{study.case}{ratio}", fontsize="medium")
-        metric = study.problem.slos[0].metric.upper()
-        panel.set(xlabel=f"{'least ' if fastest else ''}mean {metric}, ms", ylabel="score")
-        if fastest:
-            _logarithmic(panel.xaxis, panel.set_xscale)
-    for panel in panels[len(studies) :]:
-        panel.remove()
-    _shared_legend(figure, panels[: len(studies)])
-    save(plt, figure, path)
+    across = min(3, math.ceil(math.sqrt(len(studies) + 1)))
+    down = math.ceil((len(studies) + 1) / across)
+    with picture(path, down, across, size=_PANEL_IN) as (_, rows):
+        panels = [panel for row in rows for panel in row]
+        for panel, study in zip(panels, studies, strict=False):
+            _draw_case(panel, study, fastest)
+        for empty in panels[len(studies) :]:
+            empty.axis("off")
+        _legend(panels[len(studies)], panels[: len(studies)])
 
 
 def plot_counts(counts: Sequence[CountsAt], path: Path) -> None:
     """Draw how many setups are retained over the number of GPUs: a line for each number of models."""
-    plt, sns = pictures()
-    with sns.axes_style("whitegrid"):
-        figure, axes = plt.subplots(figsize=(5.5, 4), layout="constrained")
-    for many in dict.fromkeys(entry.models for entry in counts):
-        own = [entry for entry in counts if entry.models == many]
-        axes.plot(
-            [entry.gpus for entry in own],
-            [entry.counts.retained for entry in own],
-            marker="o",
-            label=f"{many} models",
-        )
-    axes.set(xlabel="GPUs", ylabel="retained setups")
-    if any(entry.counts.retained for entry in counts):
-        axes.set_yscale("symlog", linthresh=1.0)
-    axes.legend(frameon=False)
-    save(plt, figure, path)
+    with picture(path, 1, 1, size=_COUNTS_IN) as (_, [[axes]]):
+        for many in dict.fromkeys(entry.models for entry in counts):
+            own = [entry for entry in counts if entry.models == many]
+            gpus, retained = [entry.gpus for entry in own], [entry.counts.retained for entry in own]
+            axes.plot(gpus, retained, marker="o", label=f"{many} model{'s' if many > 1 else ''}")
+        axes.set(xlabel="GPUs", ylabel="retained setups", ylim=(0.0, None))
+        axes.legend(frameon=False)
+
+
+def _draw_case(panel: Axes, study: CaseStudy, fastest: bool) -> None:
+    import seaborn as sns
+
+    for deployable, colour, label in ((False, "0.7", "needs > 100 % of a GPU"), (True, "tab:blue", "deployable")):
+        points = [
+            _point(study, solution, fastest)
+            for solution in study.enumeration.solved
+            if (solution.setup in study.deployable) is deployable
+        ]
+        if points:
+            panel.scatter(*zip(*points, strict=True), s=12, color=colour, alpha=0.6, linewidth=0, label=label)
+    solutions = {baseline.name: baseline.solution for baseline in study.baselines} | {"optimum": study.exact.best}
+    for (name, marker), colour in zip(_MARKERS.items(), sns.color_palette("dark", n_colors=len(_MARKERS)), strict=True):
+        solution = solutions[name]
+        if solution is not None:
+            size = 150 if marker == "*" else 60
+            panel.scatter(*_point(study, solution, fastest), s=size, marker=marker, color=colour, label=name)
+    if not study.enumeration.solved:
+        panel.text(0.5, 0.5, "no retained setup keeps the target", ha="center", transform=panel.transAxes)
+    panel.axvline(1e3 * study.case.target_s, color="0.4", linewidth=1, linestyle=":", label="target")
+    ratio = "" if study.ratio is None else f"; best/worst {study.ratio:.2f}"
+    panel.set_title(f"{study.case}{ratio}", size="medium")
+    metric = study.problem.slos[0].metric.upper()
+    panel.set(xlabel=f"{'least ' if fastest else ''}mean {metric}, ms", ylabel="score")
+    if fastest:
+        logarithmic(panel, x=True)
 
 
 def _point(study: CaseStudy, solution: SetupSolution, fastest: bool) -> tuple[float, float]:
@@ -98,20 +91,9 @@ def _point(study: CaseStudy, solution: SetupSolution, fastest: bool) -> tuple[fl
     return 1e3 * latency_s, load.score
 
 
-def _logarithmic(axis: Any, set_scale: Callable[[str], None]) -> None:
-    """A logarithmic axis with plain numbers."""
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-
-    set_scale("log")
-    axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
-    axis.set_major_formatter(ScalarFormatter())
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _shared_legend(figure: Any, panels: Sequence[Any]) -> None:
-    entries: dict[str, Any] = {}
+def _legend(where: Axes, panels: Sequence[Axes]) -> None:
+    entries = {}
     for panel in panels:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    if entries:
-        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=4, frameon=False)
+    where.legend(entries.values(), entries.keys(), loc="center left", frameon=False)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from optimizer.baselines import Baseline, Baselines
-from optimizer.delay import DelayTable
-from optimizer.delay_curves import delay_tables
-from optimizer.enumeration import Enumeration, enumerate_setups
-from optimizer.least_latency import least_delay_split
+from optimizer.comparisons.baselines import Baseline, Baselines
+from optimizer.comparisons.enumeration import Enumeration, enumerate_setups
+from optimizer.comparisons.least_latency import least_delay_split
+from optimizer.delays.delay import DelayTable
+from optimizer.delays.delay_curves import delay_tables
 from optimizer.placement import Placer
 from optimizer.problem import Metric, Packing, Problem, Setup
-from optimizer.retained import SetupCounts, count_setups
+from optimizer.published.retained import SetupCounts, count_setups
+from optimizer.published.setup_space import PlacedSetup
 from optimizer.search import Optimum, optimise
-from optimizer.setup_search import Progress, SetupSolution
-from optimizer.setup_space import PlacedSetup
+from optimizer.setups.setup_search import Progress, SetupSolution
 from scenarios.studies.cases import Case
 
 

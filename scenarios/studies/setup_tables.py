@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from optimizer.problem import Problem, Setup
-from optimizer.setup_search import SetupSolution
+from optimizer.setups.setup_search import SetupSolution
 from scenarios.studies.setup_study import CaseStudy, CountsAt, described
 
 Row = dict[str, Any]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from optimizer.setup_search import Progress
+from optimizer.setups.setup_search import Progress
 
 ShowSteps = Callable[[str, int, int], None]
 """Told what is being done, how many steps are done, and of how many."""

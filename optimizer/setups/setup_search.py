@@ -1,9 +1,9 @@
 """The search for the best setup, with a proof: best-first over partial setups, bounded by shared dual points.
 
 A node is a choice of options for the first models.  Its bound is the lowest that any dual point gives for the best
-completion within the compute of the GPUs (:mod:`optimizer.bounds`).  The node with the highest bound is opened next;
-a complete setup that can be placed is solved, which adds its own best dual point.  The search ends when no open node
-can beat the best solution by more than the gap.
+completion within the compute of the GPUs (:mod:`optimizer.setups.bounds`).  The node with the highest bound is opened
+next; a complete setup that can be placed is solved, which adds its own best dual point.  The search ends when no open
+node can beat the best solution by more than the gap.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.bounds import SetupBounds
-from optimizer.dual_cuts import DualCuts
 from optimizer.placement import Placement, Placer
 from optimizer.problem import LEFT_OUT, ModelOptions, Problem, Setup
 from optimizer.routing import JointPoint, RoutingSolution, RoutingSolver
+from optimizer.setups.bounds import SetupBounds
+from optimizer.setups.dual_cuts import DualCuts
 
 _COMPUTE_STEPS = (0.1, 0.05, 0.025, 0.02, 0.01)
 _ROUNDING = 1e-9

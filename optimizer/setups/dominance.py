@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.delay import Delay
+from optimizer.delays.delay import Delay
 from optimizer.problem import ModelOptions
 
 _ROUNDING = 1e-12

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.errors import check_finite, invalid, unknown_name
-from optimizer.delay_curves import delay_tables, shared_slos
-from optimizer.given_fractions import routing_with_fractions
+from optimizer.delays.delay_curves import delay_tables, shared_slos
 from optimizer.placement import Placer
 from optimizer.problem import LEFT_OUT, Problem, Setup
+from optimizer.published.given_fractions import routing_with_fractions
+from optimizer.published.setup_space import PlacedSetup
 from optimizer.routing import RoutingSolver
-from optimizer.setup_search import SetupSolution
-from optimizer.setup_space import PlacedSetup
+from optimizer.setups.setup_search import SetupSolution
 
 Floats = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ class Baselines:
     ----------
     problem : Problem
     retained : sequence of PlacedSetup
-        Setups to choose from, as of :class:`optimizer.setup_space.SetupSpace`.
+        Setups to choose from, as of :class:`optimizer.published.setup_space.SetupSpace`.
     sizes : mapping of str to float, optional
         Size of each model, in any unit; default: the memory of a replica on the fewest GPUs.
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.assignment import Assignment, AssignmentPool, ScoreTable
-from optimizer.delay import Delay, DelayTable
-from optimizer.master import Columns, Mixture, best_mixture, least_excess
+from optimizer.delays.delay import Delay, DelayTable
 from optimizer.problem import Setup
+from optimizer.splits.assignment import Assignment, AssignmentPool, ScoreTable
+from optimizer.splits.master import Columns, Mixture, best_mixture, least_excess
 
 Floats = NDArray[np.float64]
 Ranges = tuple[tuple[float, float], ...]

@@ -1,7 +1,7 @@
 """RouterWise as published (arXiv:2604.10907): all retained setups, each routed by gradient ascent and bisection.
 
-Algorithm 3 (SelectSetup) over :mod:`optimizer.setup_space` and :mod:`optimizer.published_routing`, which say what was
-chosen where the publication is silent.  It proves nothing; :func:`optimizer.search.optimise` does.
+Algorithm 3 (SelectSetup) over :mod:`optimizer.published.setup_space` and :mod:`optimizer.published.routing`, which say
+what was chosen where the publication is silent.  It proves nothing; :func:`optimizer.search.optimise` does.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Callable
 import numpy as np
 
 from latency_models.errors import InputError
-from optimizer.delay_curves import delay_tables
-from optimizer.given_fractions import routing_with_fractions
+from optimizer.delays.delay_curves import delay_tables
 from optimizer.problem import Problem
-from optimizer.published_routing import PublishedRules, PublishedSplit, optimise_beta
+from optimizer.published.given_fractions import routing_with_fractions
+from optimizer.published.routing import PublishedRules, PublishedSplit, optimise_beta
+from optimizer.published.setup_space import PlacedSetup, SetupSpace
 from optimizer.routing import RoutingSolver
 from optimizer.search import Optimum
-from optimizer.setup_search import Progress, SetupSolution
-from optimizer.setup_space import PlacedSetup, SetupSpace
+from optimizer.setups.setup_search import Progress, SetupSolution
 
 
 def optimise_as_published(

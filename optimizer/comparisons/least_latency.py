@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.delay import DelayTable
+from optimizer.delays.delay import DelayTable
 from optimizer.problem import LEFT_OUT, Setup
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from latency_models.errors import InputError
 from optimizer.placement import Placement, Placer
 from optimizer.problem import LEFT_OUT, Option, Problem, Setup
-from optimizer.retained import Footprint, SetupCounts, count_setups, first_fit_decreasing, retained_setups
+from optimizer.published.retained import Footprint, SetupCounts, count_setups, first_fit_decreasing, retained_setups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.assignment import ScoreTable
+from optimizer.splits.assignment import ScoreTable
 
 Floats = NDArray[np.float64]
 

@@ -110,6 +110,10 @@ class PromptTable:
             prompt_ids=self.prompt_ids,
         )
 
+    def without_truth(self) -> PromptTable:
+        """The table as a router may see it: predictions only."""
+        return PromptTable(models=self.models, predicted=self.predicted, prompt_ids=self.prompt_ids)
+
     def content_hash(self) -> str:
         """SHA-256 over models, prompts and values, for provenance."""
         digest = hashlib.sha256("\0".join((*self.models, "", *self.prompt_ids)).encode())

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.assignment import Assignment, AssignmentPool, ScoreTable
-from optimizer.master import Columns, best_mixture
+from optimizer.splits.assignment import Assignment, AssignmentPool, ScoreTable
+from optimizer.splits.master import Columns, best_mixture
 
 Floats = NDArray[np.float64]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.column_generation import DualPoint
 from optimizer.problem import Setup
 from optimizer.routing import Routed, RoutingSolution, RoutingSolver
-from optimizer.split import Split
-from optimizer.split_score import score_of_split
+from optimizer.splits.column_generation import DualPoint
+from optimizer.splits.split import Split
+from optimizer.splits.split_score import score_of_split
 
 Floats = NDArray[np.float64]
 

@@ -4,10 +4,10 @@ Rules
 -----
 - Beyond the highest load of a curve an option carries nothing.  Below the lowest it counts as slow as at the lowest.
 - The mean: the curve's mean, linear between its loads.
-- A percentile of all requests together: the share of late requests (:mod:`optimizer.lateness`) at the loads of the
-  curve and at those where one of its percentiles crosses the target; linear between.  If no curve has a percentile
-  above the one of the SLO, no option is known to have fewer late requests than are allowed, so every model that gets
-  requests must keep the SLO by itself.
+- A percentile of all requests together: the share of late requests (:mod:`optimizer.delays.lateness`) at the loads of
+  the curve and at those where one of its percentiles crosses the target; linear between.  If no curve has a
+  percentile above the one of the SLO, no option is known to have fewer late requests than are allowed, so every model
+  that gets requests must keep the SLO by itself.
 - A statistic of one model: traffic up to the first load at which the curve exceeds the target.
 """
 
@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_models.curves.load_latency import LoadLatencyCurve
-from optimizer.delay import Delay, DelayTable
-from optimizer.lateness import known_percentiles, late_share
+from optimizer.delays.delay import Delay, DelayTable
+from optimizer.delays.lateness import known_percentiles, late_share
 from optimizer.problem import LoadCase, Problem, SloTarget
 
 Floats = NDArray[np.float64]

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from optimizer.problem import Problem
-from optimizer.retained import SetupCounts
+from optimizer.published.retained import SetupCounts
+from optimizer.published.setup_space import PlacedSetup, SetupSpace
 from optimizer.routing import RoutingSolver
 from optimizer.search import Optimum
-from optimizer.setup_search import Progress, SetupSolution
-from optimizer.setup_space import PlacedSetup, SetupSpace
+from optimizer.setups.setup_search import Progress, SetupSolution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def enumerate_setups(
     least_compute : float
         Lowest share of all GPUs' compute that a setup must use.
     as_published : bool
-        Whether every model runs, once; see :class:`optimizer.setup_space.SetupSpace`.
+        Whether every model runs, once; see :class:`optimizer.published.setup_space.SetupSpace`.
     gap : float
         Gap between score and bound of each setup's routing to stop at.
     progress : callable, optional

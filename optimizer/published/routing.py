@@ -6,7 +6,7 @@ the same problem to a certified gap; this is here to reproduce the publication a
 Where the publication is silent, this is what was chosen
 --------------------------------------------------------
 - Inner prices: steps of ``0.3 / sqrt(k)``, at most 20 of them, from the prices of the previous split; the best prices
-  met are kept (:mod:`optimizer.subgradient`).
+  met are kept (:mod:`optimizer.published.subgradient`).
 - Ascent: step k has length ``first_move / k``, whatever the length of the gradient, as near its end a curve can be a
   hundred times as steep as the score.  The best split met is kept; the ascent ends after ``ascent_steps`` of them, or
   ``patience`` without a gain.
@@ -26,10 +26,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.assignment import ScoreTable
-from optimizer.delay import Delay
-from optimizer.simplex import project_on_simplex
-from optimizer.subgradient import StepRule, dual_prices
+from optimizer.delays.delay import Delay
+from optimizer.published.simplex import project_on_simplex
+from optimizer.published.subgradient import StepRule, dual_prices
+from optimizer.splits.assignment import ScoreTable
 
 Floats = NDArray[np.float64]
 

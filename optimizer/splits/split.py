@@ -2,10 +2,10 @@
 
 maximise S(w) subject to sum_i h_ki(w_i) <= 1 for every SLO k, w on the simplex, w_i at most what option i carries.
 
-Where every ``h`` is convex, column generation solves it (:mod:`optimizer.column_generation`).  Where some ``h`` is not,
-a mixture of shares may cost more than it promises.  The split is then first sought where every ``h`` is convex, around
-the one of the mixture; after that the ranges of the shares are cut where hull and ``h`` differ most, best bound first,
-until nothing better is left or a number of cuts is reached.  The gap that remains shows in the bound.
+Where every ``h`` is convex, column generation solves it (:mod:`optimizer.splits.column_generation`).  Where some
+``h`` is not, a mixture of shares may cost more than it promises.  The split is then first sought where every ``h`` is
+convex, around the one of the mixture; after that the ranges of the shares are cut where hull and ``h`` differ most,
+best bound first, until nothing better is left or a number of cuts is reached.  The gap that remains shows in the bound.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.assignment import AssignmentPool, ScoreTable
-from optimizer.column_generation import SLO_ROUNDING, ColumnGeneration, DualPoint, Ranges, Relaxed
-from optimizer.delay import Delay, DelayTable
+from optimizer.delays.delay import Delay, DelayTable
 from optimizer.problem import LEFT_OUT, Setup
+from optimizer.splits.assignment import AssignmentPool, ScoreTable
+from optimizer.splits.column_generation import SLO_ROUNDING, ColumnGeneration, DualPoint, Ranges, Relaxed
 
 Floats = NDArray[np.float64]
 

@@ -1,0 +1,97 @@
+"""A scenario with a plan in place of its own deployment: the same models and traffic, where and as the plan says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from latency_models.errors import InputError, invalid, unknown_name
+from optimizer.plan import Plan, PlannedModel, PlannedRouting
+from scenarios.deployed_latency import at_share, latency_at_tp, own_tp
+from scenarios.model_section import ModelSection, PolicySection
+from scenarios.schema import GpuSection, Scenario
+
+
+def deployed(scenario: Scenario, plan: Plan, *, rate_per_s: float | None = None) -> Scenario:
+    """Put a plan into a scenario.
+
+    The plan says which models run, on which GPUs, with which shares and engine settings, and how requests are routed;
+    what one step takes, the traffic and everything else is the scenario's.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        Models with their latency sections, traffic and prompts.
+    plan : Plan
+        What is deployed.
+    rate_per_s : float, optional
+        Which of the plan's routings, by its load; may be left out if there is one.
+
+    Raises
+    ------
+    InputError
+        The plan is for other models, or for a tp or share that a latency section cannot tell.
+    """
+    for name in plan.models:
+        if name not in scenario.models:
+            raise unknown_name(f"model of plan {plan.name}", name, scenario.models)
+    routing = routing_at(plan, rate_per_s)
+    changes: dict[str, Any] = {
+        "gpus": GpuSection(count=plan.gpus.count, memory_gib=scenario.gpus.memory_gib),
+        "models": {
+            name: _deployed_model(name, section, plan.models[name])
+            for name, section in scenario.models.items()
+            if name in plan.models
+        },
+        "routing": PolicySection.model_validate(
+            {"kind": routing.policy, "prices": routing.prices, "fractions": routing.fractions}
+        ),
+    }
+    planned = scenario.model_copy(update=changes)
+    if planned.prompts is None and len(plan.models) > 1:
+        raise InputError(
+            f"plan {plan.name} routes by predicted scores, but scenario {scenario.name} has no prompts section; "
+            "add one, such as prompts: builtin"
+        )
+    return planned
+
+
+def routing_at(plan: Plan, rate_per_s: float | None = None) -> PlannedRouting:
+    """The plan's routing at one of its loads.
+
+    Raises
+    ------
+    InputError
+        It has several and none is named, or none at this load.
+    """
+    loads = [routing.rate_per_s for routing in plan.routing]
+    if rate_per_s is None:
+        if len(loads) > 1:
+            raise InputError(f"plan {plan.name} has routings for the loads {loads} requests/s; say which one")
+        return plan.routing[0]
+    if rate_per_s not in loads:
+        raise invalid("load", rate_per_s, f"one of the loads of plan {plan.name}: {loads} requests/s")
+    return plan.routing[loads.index(rate_per_s)]
+
+
+def _deployed_model(name: str, section: ModelSection, planned: PlannedModel) -> ModelSection:
+    try:
+        whole = latency_at_tp(section, planned.tp)
+        if whole is None:
+            raise invalid(
+                "latency",
+                f"that of tp {own_tp(section)}",
+                f"one that can tell tp {planned.tp}, which the plan has",
+                "Use a kind that can (steps, operators, roofline), or file with models called ...-tpN.",
+            )
+        engine = {**section.engine.model_dump(exclude_none=True), **(planned.engine or {})}
+        changes: dict[str, Any] = {
+            "latency": at_share(whole, planned.compute_share),
+            "tp": None,
+            "replicas": [{"gpus": gpus, "memory_share": planned.memory_share} for gpus in planned.replicas],
+            "engine": engine,
+        }
+        if "num_gpu_blocks" in engine:
+            changes["memory"] = None
+        return ModelSection.model_validate({**dict(section), **changes})
+    except InputError as error:
+        raise InputError(f"models.{name}: {error}") from None
