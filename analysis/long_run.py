@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from analysis.pooled_requests import pooled_quantile_interval
 from analysis.statistics import Interval, Series, Values, check_probability, finite_values, mean_interval
 from latency_models.errors import check_count
@@ -54,9 +52,9 @@ def batch_means(values: Series, *, batches: int | None = None, confidence: float
     References
     ----------
     A. M. Law, J. S. Carson, "A sequential procedure for determining the length of a steady-state simulation",
-    Operations Research 27 (1979); A. M. Law, "Simulation Modeling and Analysis", 5th edition, McGraw-Hill 2015, section
-    9.5.3; B. Schmeiser, "Batch size effects in the analysis of simulation output", Operations Research 30 (1982), for 10
-    to 30 batches.
+    Operations Research 27 (1979); A. M. Law, "Simulation Modeling and Analysis", 5th edition, McGraw-Hill 2015,
+    section 9.5.3; B. Schmeiser, "Batch size effects in the analysis of simulation output", Operations Research 30
+    (1982): 10 to 30 batches suffice.
     """
     data = _enough(values, _BATCHES if batches is None else batches)
     rows = _cut(data, _automatic(data) if batches is None else batches)

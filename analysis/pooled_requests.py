@@ -1,8 +1,8 @@
 """Shares and quantiles over all requests of several replications together.
 
 Requests of one replication wait behind each other, so a thousand requests are not a thousand observations: the
-replication is the independent unit, and its requests are a cluster.  Nothing is lost by leaving short replications
-whole: unlike the mean of each replication's percentile, a percentile over all requests has no bias from short ones.
+replication is the independent unit, and its requests are a cluster.  A percentile over all requests is the plain
+meaning of "95 % of requests", and short replications bias it less than they bias the mean of their own percentiles.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from latency_models.errors import check_count, invalid
 def share_interval(hits: Series, totals: Series, *, confidence: float = 0.95) -> Interval:
     """Confidence interval of the share of requests that something happens to, from several replications.
 
-    The wider of two: Fieller's interval of the ratio of means, which knows how replications differ, and
-    Clopper-Pearson's, as if all requests were independent.  The second alone would be too narrow where requests wait for
-    each other; the first alone would be a point where no replication had a hit.
+    The wider of two on each side: Fieller's interval of the ratio of means, which knows how replications differ, and
+    Clopper-Pearson's, as if all requests were independent.  The second alone would be too narrow where requests wait
+    for each other; the first alone would be a point where no replication had a hit.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def share_interval(hits: Series, totals: Series, *, confidence: float = 0.95) ->
     InputError
         If a count is negative, not a whole number, or there are more hits than requests.
     """
-    happened, requests = check_counts(hits, totals)
+    happened, requests = check_counts("hits", hits, totals)
     between = ratio_interval(happened, requests, confidence=confidence)
     within = proportion_interval(int(happened.sum()), int(requests.sum()), confidence=confidence)
     return Interval(
@@ -63,18 +63,18 @@ def share_interval(hits: Series, totals: Series, *, confidence: float = 0.95) ->
     )
 
 
-def check_counts(hits: Series, totals: Series) -> tuple[Values, Values]:
-    """Return both columns of :func:`share_interval` as floats, or raise :class:`InputError`."""
-    happened = finite_values("hits", hits, at_least=2)
+def check_counts(field: str, hits: Series, totals: Series) -> tuple[Values, Values]:
+    """Return hits, which ``field`` names, and totals as floats; :class:`InputError` if they are no such counts."""
+    happened = finite_values(field, hits, at_least=2)
     requests = finite_values("totals", totals, at_least=2)
-    check_paired("hits", happened, "totals", requests)
-    for field, counts in (("hits", happened), ("totals", requests)):
+    check_paired(field, happened, "totals", requests)
+    for name, counts in ((field, happened), ("totals", requests)):
         wrong = counts[(counts < 0) | (counts != np.floor(counts))]
         if len(wrong):
-            raise invalid(field, float(wrong[0]), "whole numbers >= 0")
+            raise invalid(name, float(wrong[0]), "whole numbers >= 0")
     if (happened > requests).any():
         worst = int(np.argmax(happened - requests))
-        raise invalid("hits", int(happened[worst]), f"at most the {int(requests[worst])} requests of its replication")
+        raise invalid(field, int(happened[worst]), f"at most the {int(requests[worst])} requests of its replication")
     if requests.sum() == 0:
         raise invalid("sum of totals", 0, "at least one request", "Take longer replications")
     return happened, requests
@@ -83,8 +83,9 @@ def check_counts(hits: Series, totals: Series) -> tuple[Values, Values]:
 def pooled_quantile_interval(samples: Sequence[Series], quantile: float, *, confidence: float = 0.95) -> Interval:
     """Confidence interval of a quantile over all requests of several replications.
 
-    The share of requests beyond the estimate has an interval (:func:`share_interval`); the quantiles at its two ends
-    bound the quantile (Woodruff's method, here with replications as clusters).
+    The share of requests beyond the estimate has an interval (:func:`share_interval`).  If it may truly be larger by d,
+    the quantile may be as far up as the one of ``quantile + d``; and likewise down (Woodruff's method, here with
+    replications as clusters).
 
     Parameters
     ----------
@@ -121,8 +122,8 @@ def pooled_quantile_interval(samples: Sequence[Series], quantile: float, *, conf
     )
     return Interval(
         estimate=estimate,
-        low=_smallest_covering(pooled, quantile - (beyond.high - beyond.estimate)),
-        high=_smallest_covering(pooled, quantile + (beyond.estimate - beyond.low)),
+        low=_smallest_covering(pooled, quantile - (beyond.estimate - beyond.low)),
+        high=_smallest_covering(pooled, quantile + (beyond.high - beyond.estimate)),
         confidence=confidence,
         count=len(data),
     )

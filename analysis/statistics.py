@@ -60,6 +60,8 @@ def student_t_quantile(probability: float, degrees: int) -> float:
 def mean_interval(values: Series, *, confidence: float = 0.95) -> Interval:
     """Confidence interval of a mean of independent values, one of each replication, by Student's t.
 
+    Values that are all equal, as without randomness, give an interval of no width.
+
     Raises
     ------
     InputError
@@ -67,8 +69,11 @@ def mean_interval(values: Series, *, confidence: float = 0.95) -> Interval:
     """
     data = finite_values("values", values, at_least=2)
     check_probability("confidence", confidence)
-    half = student_t_quantile((1 + confidence) / 2, len(data) - 1) * float(data.std(ddof=1)) / math.sqrt(len(data))
-    mean = float(data.mean())
+    if data.min() == data.max():  # exactly, without the rounding of a sum
+        mean, half = float(data[0]), 0.0
+    else:
+        mean = float(data.mean())
+        half = student_t_quantile((1 + confidence) / 2, len(data) - 1) * float(data.std(ddof=1)) / math.sqrt(len(data))
     return Interval(estimate=mean, low=mean - half, high=mean + half, confidence=confidence, count=len(data))
 
 
@@ -247,9 +252,7 @@ def bootstrap_interval(
         method="BCa",
         random_state=rng,
     ).confidence_interval
-    return Interval(
-        estimate=estimate, low=float(found.low), high=float(found.high), confidence=confidence, count=count
-    )
+    return Interval(estimate=estimate, low=float(found.low), high=float(found.high), confidence=confidence, count=count)
 
 
 def finite_values(field: str, values: Series, *, at_least: int) -> Values:

@@ -11,7 +11,7 @@ from analysis.statistics import Interval, Series, finite_values, mean_interval
 from latency_models.errors import invalid
 from sim.results import SimulationResult
 
-_MIN_REQUESTS = 20
+_MIN_VALUES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def mser5(values: Series) -> Truncation:
     InputError
         If there are fewer than 20 values or one is not finite.
     """
-    data = finite_values("values", values, at_least=20)
+    data = finite_values("values", values, at_least=_MIN_VALUES)
     groups = len(data) // 5
     z = data[: groups * 5].reshape(groups, 5).mean(axis=1)
     z = z - z.mean()  # so that the sums of squares below lose no digits
@@ -79,7 +79,7 @@ def detect_warmup(result: SimulationResult) -> Warmup:
     """
     ttft_s = result.requests.first_token_s - result.requests.arrival_s
     rows = np.flatnonzero(~np.isnan(ttft_s))
-    if len(rows) < _MIN_REQUESTS:
+    if len(rows) < _MIN_VALUES:
         return Warmup(warmup_s=0.0, found=False)
     cut = mser5(ttft_s[rows])
     if not cut.found or cut.index == 0:
@@ -120,7 +120,7 @@ def replication_deletion(series: Sequence[Series], *, confidence: float = 0.95) 
     """
     if len(series) < 2:
         raise invalid("number of replications", len(series), "at least 2")
-    data = [finite_values("values of a replication", values, at_least=_MIN_REQUESTS) for values in series]
+    data = [finite_values("values of a replication", values, at_least=_MIN_VALUES) for values in series]
     common = min(len(values) for values in data)
     cut = mser5(np.mean([values[:common] for values in data], axis=0))
     means = [float(values[cut.index :].mean()) for values in data]

@@ -1,17 +1,18 @@
-"""Confidence intervals, warm-up detection and comparisons, against tables and by coverage."""
+"""Confidence intervals from independent values, against tables, by hand and by coverage."""
 
 import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from analysis.statistics import (
     Interval,
-    batch_means,
+    bootstrap_interval,
     mean_interval,
-    mser5,
-    paired_difference,
+    proportion_interval,
     quantile_interval,
+    ratio_interval,
     student_t_quantile,
 )
 from latency_models.errors import InputError
@@ -52,78 +53,9 @@ def test_confidence_is_a_share(confidence):
         mean_interval([1.0, 2.0], confidence=confidence)
 
 
-def _autoregressive(rng, n, correlation):
-    noise = rng.normal(size=n)
-    series = np.empty(n)
-    series[0] = noise[0] / math.sqrt(1 - correlation**2)
-    for i in range(1, n):
-        series[i] = correlation * series[i - 1] + noise[i]
-    return series
-
-
-def test_batch_means_cover_where_a_naive_interval_does_not():
-    rng = np.random.default_rng(2)
-    naive = batched = 0
-    for _ in range(200):
-        series = _autoregressive(rng, 4000, 0.9)
-        naive += mean_interval(series).contains(0.0)
-        batched += batch_means(series, batches=20).interval.contains(0.0)
-    assert naive < 120
-    assert batched > 176
-
-
-def test_batch_means_notice_batches_that_are_too_short():
-    series = _autoregressive(np.random.default_rng(3), 2000, 0.99)
-    assert not batch_means(series, batches=400).independent
-    found = batch_means(np.random.default_rng(3).normal(size=2003), batches=20)
-    assert found.independent
-    assert found.batch_size == 100
-    assert batch_means(np.ones(100), batches=10).lag1_correlation == 0.0
-
-
-def test_batch_means_refuse_a_short_run():
-    with pytest.raises(InputError, match="at least 40"):
-        batch_means([1.0] * 39, batches=20)
-    with pytest.raises(InputError, match="batches"):
-        batch_means([1.0] * 39, batches=1)
-
-
-def test_mser5_is_the_minimum_of_its_definition():
-    rng = np.random.default_rng(4)
-    for _ in range(20):
-        n = int(rng.integers(20, 400))
-        series = rng.normal(size=n) + 5 * np.exp(-np.arange(n) / rng.uniform(1, 40)) + 1e3
-        z = series[: n // 5 * 5].reshape(-1, 5).mean(axis=1)
-        values = [((z[d:] - z[d:].mean()) ** 2).sum() / (len(z) - d) ** 2 for d in range(len(z) // 2 + 1)]
-        found = mser5(series)
-        assert found.index == 5 * int(np.argmin(values))
-        assert found.statistic == pytest.approx(min(values), rel=1e-6)
-
-
-def test_mser5_on_a_constant_and_on_a_drift():
-    assert mser5(np.full(100, 3.0)).index == 0
-    assert mser5(np.arange(200.0)).found is False
-    with pytest.raises(InputError, match="at least 20"):
-        mser5(np.ones(19))
-
-
-def test_paired_difference_uses_the_common_random_numbers():
-    rng = np.random.default_rng(5)
-    load = rng.normal(0, 10, 12)
-    a, b = load + rng.normal(0, 0.1, 12), load + 1 + rng.normal(0, 0.1, 12)
-    found = paired_difference(a, b)
-    assert found.interval.contains(1.0)
-    assert found.significant
-    assert found.correlation > 0.99
-    assert found.variance_ratio < 0.01
-    assert not paired_difference(a, rng.permutation(a)).significant
-    assert paired_difference([1.0, 2.0], [2.0, 1.0]).correlation == pytest.approx(-1.0)
-    assert math.isnan(paired_difference([1.0, 1.0], [2.0, 2.0]).variance_ratio)
-
-
-def test_paired_difference_needs_pairs():
-    with pytest.raises(InputError, match="as many"):
-        paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
+def test_equal_values_have_an_interval_of_no_width_and_no_rounding():
+    found = mean_interval([0.1, 0.1, 0.1])
+    assert (found.low, found.estimate, found.high) == (0.1, 0.1, 0.1)
 
 
 def test_quantile_interval_against_direct_binomial_sums():
@@ -149,3 +81,98 @@ def test_quantile_interval_is_open_without_data_on_a_side():
     assert isinstance(found, Interval)
     with pytest.raises(InputError, match="quantile"):
         quantile_interval(np.arange(10.0), 99)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 10), (1, 10), (7, 10), (10, 10), (3, 400)])
+def test_proportion_interval_leaves_half_the_error_in_each_tail(successes, trials):
+    found = proportion_interval(successes, trials, confidence=0.9)
+    assert found.estimate == successes / trials
+    if successes > 0:
+        assert binom.sf(successes - 1, trials, found.low) == pytest.approx(0.05)
+    else:
+        assert found.low == 0
+    if successes < trials:
+        assert binom.cdf(successes, trials, found.high) == pytest.approx(0.05)
+    else:
+        assert found.high == 1
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(-1, 5), (6, 5), (0, 0), (2.5, 5)])
+def test_proportion_interval_refuses(successes, trials):
+    with pytest.raises(InputError, match=r"successes|trials"):
+        proportion_interval(successes, trials)
+
+
+def test_ratio_interval_ends_where_a_t_test_does():
+    rng = np.random.default_rng(7)
+    below = rng.uniform(5, 15, 9)
+    above = 0.3 * below + rng.normal(0, 1, 9)
+    found = ratio_interval(above, below, confidence=0.9)
+    assert found.estimate == pytest.approx(above.mean() / below.mean())
+    for end in (found.low, found.high):
+        rest = mean_interval(above - end * below, confidence=0.9)
+        assert abs(rest.estimate) == pytest.approx(rest.half_width)
+
+
+def test_ratio_interval_of_a_known_denominator_is_that_of_a_mean():
+    found, mean = ratio_interval([1.0, 2.0, 4.0], [2.0, 2.0, 2.0]), mean_interval([0.5, 1.0, 2.0])
+    assert (found.low, found.high) == pytest.approx((mean.low, mean.high))
+
+
+def test_ratio_interval_is_open_where_the_denominator_may_be_zero():
+    found = ratio_interval([1.0, 2.0, 1.5], [-1.0, 2.0, 0.5])
+    assert (found.low, found.high) == (-math.inf, math.inf)
+    assert found.half_width == math.inf
+
+
+def test_ratio_interval_refuses():
+    with pytest.raises(InputError, match="as many"):
+        ratio_interval([1.0, 2.0], [1.0, 2.0, 3.0])
+    with pytest.raises(InputError, match="mean of denominators"):
+        ratio_interval([1.0, 2.0], [0.0, 0.0])
+
+
+def test_ratio_interval_covers_as_often_as_it_says():
+    rng = np.random.default_rng(8)
+    covered = 0
+    for _ in range(1000):
+        below = rng.normal(10, 2, 8)
+        covered += ratio_interval(0.5 * below + rng.normal(1, 1, 8), below).contains(0.6)
+    assert 0.93 < covered / 1000 < 0.97
+
+
+def _spread_ratio(a, b):
+    return float(np.std(a) / np.std(b))
+
+
+def test_bootstrap_interval_covers_nearly_as_often_as_it_says():
+    rng = np.random.default_rng(9)
+    covered = 0
+    for _ in range(60):
+        values = rng.normal(0, 2, 40), rng.normal(0, 1, 40)
+        covered += bootstrap_interval(_spread_ratio, *values, rng=rng, resamples=300).contains(2.0)
+    assert covered / 60 > 0.85
+
+
+def test_bootstrap_interval_repeats_and_knows_what_does_not_vary():
+    values = np.random.default_rng(10).normal(3, 1, 12)
+    drawn = [bootstrap_interval(np.mean, values, rng=np.random.default_rng(1), resamples=200) for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert drawn[0].low < values.mean() < drawn[0].high
+    flat = bootstrap_interval(np.mean, [2.0] * 9, rng=np.random.default_rng(1))
+    assert (flat.low, flat.high) == (2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("columns", "statistic", "message"),
+    [
+        ((), np.mean, "at least one column"),
+        (([1.0] * 7,), np.mean, "at least 8"),
+        (([1.0] * 9, [1.0] * 8), _spread_ratio, "as many"),
+        (([1.0] * 9,), lambda a: math.nan, "statistic of a bootstrap sample"),
+        (([math.inf] * 9,), np.mean, "replications"),
+    ],
+)
+def test_bootstrap_interval_refuses(columns, statistic, message):
+    with pytest.raises(InputError, match=message):
+        bootstrap_interval(statistic, *columns, rng=np.random.default_rng(1))
