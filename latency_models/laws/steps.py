@@ -182,6 +182,7 @@ class StepsStepTime:
     # Tokens, or sampled sequences, that were asked for before: the same few numbers come again and again.
     _products_known: dict[int, float] = field(init=False, repr=False, compare=False)
     _head_known: dict[int, float] = field(init=False, repr=False, compare=False)
+    _bounds_known: dict[tuple[int, int], tuple[float, float]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_share("latency.compute_share", self.compute_share)
@@ -223,6 +224,7 @@ class StepsStepTime:
             else (self.residuals.prefill.at(self.compute_share), self.residuals.decode.at(self.compute_share)),
             "_products_known": {},
             "_head_known": {},
+            "_bounds_known": {},
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -296,18 +298,11 @@ class StepsStepTime:
         sampled: int,
     ) -> StepWork:
         """What bounds a step; see :func:`latency_models.step_work.step_work_of`."""
-        compute_s = self._start_s * decode_seqs + self._pair_s * prefill_work
-        memory_s = self._context_s * decode_context + self._token_s * tokens
-        products = [(product, tokens, self._depth_s, self._weight_s) for product in self._products]
-        if sampled:
-            products.append((self._head, sampled, self._head_depth_s, self._head_weight_s))
-        for product, rows, depth_s, weight_s in products:
-            waves = product.full_waves(rows, self._sms, self.coefficients.half_tile_cost)
-            computed_s, read_s = waves * product.depth * depth_s, product.weights * weight_s
-            if computed_s > read_s:
-                compute_s += product.count * computed_s
-            else:
-                memory_s += product.count * read_s
+        known = self._bounds_known.get((tokens, sampled))
+        if known is None:
+            known = self._bounds_known[tokens, sampled] = self._product_bounds_s(tokens, sampled)
+        compute_s = known[0] + self._start_s * decode_seqs + self._pair_s * prefill_work
+        memory_s = known[1] + self._token_s * tokens + self._context_s * decode_context
         factor = 1.0 if self._curves is None else self._curves[0 if prefill_seqs else 1].factor(tokens)
         own = self.coefficients
         return StepWork(
@@ -354,6 +349,21 @@ class StepsStepTime:
             known = self._product_s(self._head, sampled, self._head_depth_s, self._head_weight_s) if sampled else 0.0
             self._head_known[sampled] = known
         return known
+
+    def _product_bounds_s(self, tokens: int, sampled: int) -> tuple[float, float]:
+        """Time of products bound by compute, and by memory; while SMs wait for the end of a wave it is neither."""
+        compute_s = memory_s = 0.0
+        products = [(product, tokens, self._depth_s, self._weight_s) for product in self._products]
+        if sampled:
+            products.append((self._head, sampled, self._head_depth_s, self._head_weight_s))
+        for product, rows, depth_s, weight_s in products:
+            waves = product.full_waves(rows, self._sms, self.coefficients.half_tile_cost)
+            computed_s, read_s = waves * product.depth * depth_s, product.weights * weight_s
+            if computed_s > read_s:
+                compute_s += product.count * computed_s
+            else:
+                memory_s += product.count * read_s
+        return compute_s, memory_s
 
     def _product_s(self, product: MatrixProduct, rows: int, depth_s: float, weight_s: float) -> float:
         """One product: computed in waves of tiles, or its weights read, whichever takes longer."""
