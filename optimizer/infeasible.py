@@ -7,6 +7,7 @@ bisection, and lies on the feasible side.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -61,36 +62,67 @@ class Infeasibility:
         return f"no single target is the cause; all of them are feasible when {self.factor:.4g} times as long"
 
 
-def explain(problem: Problem) -> Infeasibility:
-    """Find out why a problem without a solution has none."""
-    none = (None,) * len(problem.slos)
-    everything = range(len(problem.slos))
-    patient = _with_targets(problem, math.inf, everything)
-    if not _has_solution(patient):
-        if not _has_solution(_with_load(patient, 0.0)):
-            return Infeasibility(binding="placement", slos=problem.slos, smallest_target_s=none)
-        # The search is for the inverse of the load, so that here, too, the feasible end is the larger one.
-        inverse = _smallest(lambda factor: _has_solution(_with_load(patient, 1.0 / factor)))
-        return Infeasibility(binding="load", slos=problem.slos, smallest_target_s=none, load_factor=1.0 / inverse)
-    factor = _smallest(lambda factor: _has_solution(_with_targets(problem, factor, everything)))
-    if len(problem.slos) == 1:
-        alone: tuple[float | None, ...] = (factor * problem.slos[0].target_s,)
-    else:
-        alone = tuple(_smallest_alone(problem, number) for number in everything)
-    return Infeasibility(binding="slo", slos=problem.slos, smallest_target_s=alone, factor=factor)
+class _Undecided(Exception):
+    """Whether there is a solution could not be found out."""
 
 
-def _smallest_alone(problem: Problem, number: int) -> float | None:
-    """Smallest feasible target of one SLO beside the others; ``None`` if it is not the only one that binds."""
-    if not _has_solution(_with_targets(problem, math.inf, [number])):
+def explain(problem: Problem, *, until: float = math.inf) -> Infeasibility | None:
+    """Find out why a problem without a solution has none.
+
+    Parameters
+    ----------
+    problem : Problem
+    until : float
+        Time of ``time.monotonic()`` to stop at.
+
+    Returns
+    -------
+    Infeasibility or None
+        ``None`` if it was not found out by then, or depends on placements that are undecided.
+    """
+    try:
+        return _Questions(problem, until).answer()
+    except _Undecided:
         return None
-    factor = _smallest(lambda factor: _has_solution(_with_targets(problem, factor, [number])))
-    return factor * problem.slos[number].target_s
 
 
-def _has_solution(problem: Problem) -> bool:
-    zero = PromptTable(models=problem.table.models, predicted=np.zeros((1, len(problem.models))))
-    return SetupSearch(replace(problem, table=zero), _GAP).run().best is not None
+class _Questions:
+    def __init__(self, problem: Problem, until: float) -> None:
+        self._problem, self._until = problem, until
+
+    def answer(self) -> Infeasibility:
+        problem = self._problem
+        none = (None,) * len(problem.slos)
+        everything = range(len(problem.slos))
+        patient = _with_targets(problem, math.inf, everything)
+        if not self._has_solution(patient):
+            if not self._has_solution(_with_load(patient, 0.0)):
+                return Infeasibility(binding="placement", slos=problem.slos, smallest_target_s=none)
+            # The search is for the inverse of the load, so that here, too, the feasible end is the larger one.
+            inverse = _smallest(lambda factor: self._has_solution(_with_load(patient, 1.0 / factor)))
+            return Infeasibility(binding="load", slos=problem.slos, smallest_target_s=none, load_factor=1.0 / inverse)
+        factor = _smallest(lambda factor: self._has_solution(_with_targets(problem, factor, everything)))
+        if len(problem.slos) == 1:
+            alone: tuple[float | None, ...] = (factor * problem.slos[0].target_s,)
+        else:
+            alone = tuple(self._smallest_alone(number) for number in everything)
+        return Infeasibility(binding="slo", slos=problem.slos, smallest_target_s=alone, factor=factor)
+
+    def _smallest_alone(self, number: int) -> float | None:
+        """Smallest feasible target of one SLO beside the others; ``None`` if it is not the only one that binds."""
+        problem = self._problem
+        if not self._has_solution(_with_targets(problem, math.inf, [number])):
+            return None
+        factor = _smallest(lambda factor: self._has_solution(_with_targets(problem, factor, [number])))
+        return factor * problem.slos[number].target_s
+
+    def _has_solution(self, problem: Problem) -> bool:
+        zero = PromptTable(models=problem.table.models, predicted=np.zeros((1, len(problem.models))))
+        search = SetupSearch(replace(problem, table=zero), _GAP)
+        found = search.run(time_limit_s=self._until - time.monotonic())
+        if found.best is None and found.bound >= 0.0:
+            raise _Undecided
+        return found.best is not None
 
 
 def _smallest(feasible: Callable[[float], bool]) -> float:

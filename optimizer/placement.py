@@ -2,7 +2,8 @@
 
 GPUs are alike, so a partial placement is known by what is left on each GPU, in any order.  Models are placed largest
 first, on the fullest GPUs that have room (best fit decreasing); when that fails, every other choice that differs is
-tried, and states that failed are not tried again.
+tried, and states that failed are not tried again.  As packing is hard in the worst case, the search gives up after a
+number of states, and says so.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ Placement = tuple[tuple[int, ...], ...]
 _UNITS = 1_000_000
 _ROUNDING = 1e-3
 """Part of a unit by which a share may exceed a whole number of units."""
+
+_MOST_STATES = 20_000
+"""Partial placements that are tried for a setup: about half a second; ordinary setups need a few dozen."""
 
 _Need = tuple[int, int, int]
 """Shards, and the units of compute and of memory of each."""
@@ -50,22 +54,34 @@ class Placer:
             [option.shards * _units(option.compute_share) for option in model.options] for model in problem.models
         ]
         self._found: dict[tuple[_Need, ...], tuple[tuple[int, ...], ...] | None] = {}
+        self._undecided: set[tuple[_Need, ...]] = set()
         self._beside: dict[tuple[int, int, int], NDArray[np.bool_]] = {}
 
     def place(self, setup: Setup) -> Placement | None:
-        """GPUs of every shard, or ``None`` if the setup fits on no GPUs."""
-        needs = {model: self._needs[model][k] for model, k in enumerate(setup) if k != LEFT_OUT}
-        if sum(self._compute[model][setup[model]] for model in needs) > self._gpus * _UNITS:
+        """GPUs of every shard, or ``None`` if the setup fits on no GPUs, or is :meth:`undecided`."""
+        if sum(self._compute[model][k] for model, k in enumerate(setup) if k != LEFT_OUT) > self._gpus * _UNITS:
             return None
-        order = sorted(needs, key=lambda model: (_size(needs[model]), needs[model]), reverse=True)
-        key = tuple(needs[model] for model in order)
+        order, key = self._in_order(setup)
         if key not in self._found:
-            self._found[key] = _Search(self._gpus, key).run()
+            search = _Search(self._gpus, key)
+            self._found[key] = search.run()
+            if self._found[key] is None and search.gave_up:
+                self._undecided.add(key)
         found = self._found[key]
         if found is None:
             return None
         gpus = dict(zip(order, found, strict=True))
         return tuple(gpus.get(model, ()) for model in range(len(setup)))
+
+    def undecided(self, setup: Setup) -> bool:
+        """Whether the search for a place for this setup was given up, so that there may be one or none."""
+        return self._in_order(setup)[1] in self._undecided
+
+    def _in_order(self, setup: Setup) -> tuple[list[int], tuple[_Need, ...]]:
+        """Models that run, largest first, and what they need."""
+        needs = {model: self._needs[model][k] for model, k in enumerate(setup) if k != LEFT_OUT}
+        order = sorted(needs, key=lambda model: (_size(needs[model]), needs[model]), reverse=True)
+        return order, tuple(needs[model] for model in order)
 
     def beside(self, model: int, option: int, other: int) -> NDArray[np.bool_]:
         """Which options of another model fit on the GPUs next to this one, shape (options,)."""
@@ -83,11 +99,18 @@ class _Search:
         self._needs = needs
         self._gpus = gpus
         self._failed: set[tuple[int, tuple[_Room, ...]]] = set()
+        self._tried = 0
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether there are more states than are tried."""
+        return self._tried > _MOST_STATES
 
     def run(self) -> tuple[tuple[int, ...], ...] | None:
         return self._from(0, [(_UNITS, _UNITS)] * self._gpus)
 
     def _from(self, model: int, rooms: list[_Room]) -> tuple[tuple[int, ...], ...] | None:
+        self._tried += 1
         if model == len(self._needs):
             return ()
         state = (model, tuple(sorted(rooms)))
@@ -102,6 +125,8 @@ class _Search:
                 found = self._from(model + 1, rest)
                 if found is not None:
                     return (gpus, *found)
+                if self.gave_up:
+                    return None
         self._failed.add(state)
         return None
 

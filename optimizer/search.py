@@ -33,8 +33,10 @@ class Optimum:
     unplaceable : int
         Those without a placement that were met, alone or as one beginning that many setups have in common.
     wall_s : float
+    undecided : int
+        Those of which it is not known whether they have a placement; the bound is theirs too.
     infeasible : Infeasibility or None
-        What would have to change, if it is proven that no setup keeps the SLOs.
+        What would have to change, if it is proven that no setup keeps the SLOs, and was found out in time.
     """
 
     best: SetupSolution | None
@@ -44,6 +46,7 @@ class Optimum:
     solved: int
     unplaceable: int
     wall_s: float
+    undecided: int = 0
     infeasible: Infeasibility | None = None
 
     @property
@@ -74,21 +77,22 @@ def optimise(
     gap : float
         Stop when no other solution can be better by more than this, in units of score.
     time_limit_s : float
-        Stop after this time with what was found and its bound.
+        Stop after this time with what was found and its bound; a setup that is being solved is finished first.
     progress : callable, optional
         Called with a :class:`Progress` about ten times a second.
     """
     began = time.monotonic()
     found = SetupSearch(problem, gap).run(time_limit_s=time_limit_s, progress=progress)
     impossible = found.best is None and found.bound < 0.0
-    infeasible = explain(problem) if impossible else None
+    infeasible = explain(problem, until=began + time_limit_s) if impossible else None
     return Optimum(
         best=found.best,
         bound=found.bound,
         considered=found.considered,
-        pruned=found.considered - found.solved - found.unplaceable,
+        pruned=found.considered - found.solved - found.unplaceable - found.undecided,
         solved=found.solved,
         unplaceable=found.unplaceable,
         wall_s=time.monotonic() - began,
+        undecided=found.undecided,
         infeasible=infeasible,
     )

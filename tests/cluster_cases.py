@@ -14,6 +14,9 @@ from latency_models.laws.linear import LinearStepTime
 from latency_models.step_time import StepTimeModel
 from latency_models.tables.piecewise import DecodeRow, PiecewiseStepTime, PrefillTable
 from sim.cluster_spec import AdmissionLimit, ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec, SpeedChange
+from sim.fault_spec import Crash, FaultSpec, RandomCrashes
+from sim.prompt_table import PromptTable
+from sim.prompts import PromptSpec
 from sim.settings import EngineSettings
 from sim.stage import StageSpec
 from sim.step_timer import EngineOverhead
@@ -281,12 +284,81 @@ def _routers() -> tuple[PolicySpec, ...]:
     )
 
 
+SCORE_ROUTERS = (
+    PolicySpec(kind="price", options={"prices": {"b": 0.1}}),
+    PolicySpec(kind="price-adaptive", options={"ttft_s": 0.05, "step": 0.1}),
+    PolicySpec(kind="slo-aware", options={"ttft_s": 0.05, "memory_s": 0.2}),
+    PolicySpec(kind="threshold", options={"budget": 0.4}),
+    PolicySpec(kind="cascade", options={"threshold": 0.6, "informed": 0.5}),
+    PolicySpec(kind="cascade", options={"threshold": 1.0, "informed": 1.0}),
+    PolicySpec(kind="best-single"),
+    PolicySpec(kind="random"),
+    PolicySpec(kind="oracle"),
+)
+
+
+def two_model_table() -> PromptTable:
+    """Twelve prompts of the models a and b, with scores, outcomes and short answers."""
+    rng = np.random.default_rng(5)
+    return PromptTable(
+        models=("a", "b"),
+        predicted=rng.uniform(0.2, 0.9, (12, 2)),
+        outcomes=rng.integers(0, 2, (12, 2)).astype(np.float64),
+        output_tokens=rng.integers(1, 30, (12, 2)).astype(np.float64),
+    )
+
+
+@st.composite
+def score_routing(draw: st.DrawFn) -> dict[str, Any]:
+    """A router that goes by scores, and the prompts for it."""
+    prompts = PromptSpec(
+        table=two_model_table(),
+        lengths=draw(st.sampled_from(["table", "workload"])),
+        score_noise=draw(st.sampled_from([0.0, 0.2])),
+    )
+    cascades = [policy for policy in SCORE_ROUTERS if policy.kind == "cascade"]
+    return {"router": draw(st.sampled_from([*SCORE_ROUTERS, *cascades, *cascades])), "prompts": prompts}
+
+
+@st.composite
+def faults(draw: st.DrawFn, replicas: tuple[int, ...]) -> FaultSpec:
+    """Crashes at awkward and at random times, of a cluster with a GPU for each replica."""
+    crashes = []
+    for _ in range(draw(st.integers(0, 4))):
+        model = draw(st.integers(0, len(replicas) - 1))
+        what = draw(
+            st.sampled_from(
+                [
+                    {"gpu": draw(st.integers(0, sum(replicas) - 1))},
+                    {"model": model, "replica": draw(st.integers(0, replicas[model] - 1))},
+                ]
+            )
+        )
+        restart_s = draw(st.sampled_from([None, None, 0.0, 5 * TICK_S, math.inf]))
+        crashes.append(Crash(at_s=draw(moments(60)), restart_s=restart_s, **what))
+    rule = RandomCrashes(each=draw(st.sampled_from(["gpu", "replica"])), mean_time_between_s=0.3)
+    return FaultSpec(
+        load_s=tuple(draw(st.sampled_from([0.0, 3 * TICK_S, 0.11])) for _ in replicas),
+        restart_s=draw(st.sampled_from([0.0, TICK_S])),
+        crashes=tuple(crashes),
+        random_crashes=draw(st.sampled_from([(), (), (rule,)])),
+        cold_models=draw(st.sampled_from([(), (), (0,)])),
+        lost_requests=draw(st.sampled_from(["retry", "reroute", "fail"])),
+        most_retries=draw(st.sampled_from([0, 1, 3])),
+    )
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """A whole small cluster under an awkward workload."""
     names = draw(st.sampled_from([("a",), ("a",), ("a", "b")]))
     models = [draw(model_specs(name)) for name in names]
-    routers = _routers() if len(names) == 2 else _routers()[:2]
+    routing: dict[str, Any] = {"router": draw(st.sampled_from(_routers() if len(names) == 2 else _routers()[:2]))}
+    if len(names) == 2 and draw(st.integers(0, 3)):
+        routing = draw(score_routing())
+    if draw(st.integers(0, 2)) == 0:
+        quick, slow = StageSpec(workers=2, per_request_s=0.004, per_token_s=1e-4), StageSpec(per_request_s=0.07)
+        routing["router_stage"] = draw(st.sampled_from([quick, slow]))
     changes = []
     for _ in range(draw(st.sampled_from([0, 0, 1, 3]))):
         model = draw(st.integers(0, len(models) - 1))
@@ -298,9 +370,14 @@ def cases(draw: st.DrawFn) -> Case:
                 slowdown=draw(st.sampled_from([0.5, 1.0, 2.0, 3.7])),
             )
         )
+    failing = draw(st.none() | st.none() | faults(tuple(len(model.replicas) for model in models)))
     return Case(
         cluster=cluster_of(
-            *models, router=draw(st.sampled_from(routers)), speed_changes=tuple(changes), oversized="reject"
+            *models,
+            speed_changes=tuple(changes),
+            oversized="reject",
+            faults=failing,
+            **routing,
         ),
         requests=draw(workloads(models=names) | crowds(models=names)),
         run=RunSpec(

@@ -7,9 +7,13 @@ import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pytest
 
 from latency_models.curves.load_latency import Configuration, LoadLatencyCurve
+from optimizer.delays.delay_curves import delay_tables, shared_slos
 from optimizer.problem import LEFT_OUT, LoadCase, ModelOptions, Option, Problem, Setup, SloTarget
+from optimizer.routing import LoadRouting
+from optimizer.splits.assignment import ScoreTable
 from sim.prompt_table import PromptTable
 
 PERCENTILES = {"p50": 0.7, "p90": 2.3, "p95": 3.0, "p99": 4.6}
@@ -111,3 +115,47 @@ def true_cost(problem: Problem, setup: Setup, fractions: Sequence[float], load: 
             )
             total += share * latency
     return total / target.target_s
+
+
+def certify(problem: Problem, setup: Setup, found: LoadRouting, tolerance: float = 1e-6) -> None:
+    """Feasibility, strong duality, and each of the optimality conditions."""
+    shared = shared_slos(problem)
+    tables = delay_tables(problem, found.load)
+    fractions, prices = np.array(found.fractions), np.array(found.prices)
+    betas = np.array([found.beta[number] * found.slos[number].limit for number in shared])
+    options = [None if k == LEFT_OUT else table.options[k] for table, k in zip(tables, setup, strict=True)]
+
+    assert fractions.min() >= 0.0
+    assert fractions.sum() == pytest.approx(1.0, abs=1e-9)
+    cost = np.zeros(len(shared))
+    for option, share in zip(options, fractions, strict=True):
+        if option is None:
+            assert share == 0.0
+            continue
+        assert share <= option.highest + 1e-9
+        cost += option.at(min(share, option.highest))
+    assert (cost <= 1.0 + 1e-7).all()
+
+    if any(option is not None and len(option.kinks()) for option in options):
+        # The prices of a problem that is not convex hold around its solution only; the bound is another one.
+        assert found.score <= found.bound <= found.score + 1e-4
+        return
+
+    # Strong duality, term by term: prompts, traffic, and complementary slackness of the SLOs.
+    assert found.score <= found.bound <= found.score + tolerance
+    phi = ScoreTable(problem.table.predicted).assign(prices).phi
+    assert phi + prices @ fractions == pytest.approx(found.score, abs=tolerance)
+    assert betas @ (1.0 - cost) == pytest.approx(0.0, abs=tolerance)
+    for model, (table, k, option) in enumerate(zip(tables, setup, options, strict=True)):
+        if option is None:
+            continue
+        share = float(fractions[model])
+        earned = prices[model] * share - betas @ option.at(min(share, option.highest))
+        reply = table.reply(k, float(prices[model]), betas)[1]
+        assert earned == pytest.approx(reply, abs=tolerance)
+        # alpha_i - sum_k beta_k h_ki'(w_i) = 0 between the bounds (nu is 0 in this form of the dual).
+        step = 1e-4
+        if step < share < option.highest - step:
+            slopes = [(option.at(share + s) - option.at(share)) / s for s in (-step, step)]
+            low, high = sorted(float(betas @ slope) for slope in slopes)
+            assert low - 0.02 <= prices[model] <= high + 0.02

@@ -139,12 +139,24 @@ def test_the_demo_is_solved_from_the_package(routerwise):
     assert "one more ms is worth" in printed
 
 
+def test_a_time_limit_leaves_a_bound(routerwise, tmp_path):
+    path = write_problem(tmp_path, slo(60))
+    assert routerwise("optimize", path, "--time-limit", "100")[0] == 0
+    status, _, err = routerwise("optimize", path, "--time-limit", "1e-9")
+    assert status == 4
+    assert re.search(r"no plan was found, and one with a score up to 0\.\d+ is not ruled out\n$", err)
+
+
 def test_bad_input_is_one_line_with_status_2(routerwise, tmp_path):
     path = write_problem(tmp_path)
     for arguments, message in (
         (("none.yaml",), "problem is 'none.yaml'"),
         ((path, "--gap", "0"), "--gap is 0"),
         ((path, "--gap", "nan"), "--gap is nan"),
+        ((path, "--time-limit", "0"), "--time-limit is 0"),
+        ((path, "--time-limit", "nan"), "--time-limit is nan"),
+        ((path, "--time-limit", "5", "--method", "enumerate"), "--time-limit has no effect with --method enumerate"),
+        ((path, "--gap", "1e-3", "--method", "paper"), "--gap has no effect with --method paper"),
         ((path, "--out", tmp_path / "no" / "plan.json"), "does not exist"),
         ((path, "--out", path), "exists already"),
         ((path, "--method", "magic"), "magic"),

@@ -76,6 +76,22 @@ def test_best_fit_decreasing_fails_and_the_exact_search_does_not() -> None:
     check(problem, (0,) * 6, gpus)
 
 
+def test_a_search_that_takes_too_long_is_given_up_and_says_so() -> None:
+    # Three shards to a GPU, all of them about a third of it, and hardly any room left: hard to place, hard to refute.
+    sizes = np.random.default_rng(2).uniform(0.26, 0.42, 24)
+    problem = pack(8, [sized(1, 0.01, float(size)) for size in sizes / sizes.sum() * 7.992])
+    setup = (0,) * 24
+    placer = Placer(problem)
+    assert not placer.undecided(setup)
+    assert placer.place(setup) is None
+    assert placer.undecided(setup)
+    # What cannot be, by its sums, is decided at once; and so is what is easy.
+    assert placer.place((0,) * 3 + (LEFT_OUT,) * 21) is not None
+    too_large = Placer(pack(1, [sized(1, 0.5, 0.6)] * 2))
+    assert too_large.place((0, 0)) is None
+    assert not too_large.undecided((0, 0))
+
+
 def test_replicas_count_as_shards_and_models_left_out_take_nothing() -> None:
     options = [[option_of(2, 0.5, 0.1, 10.0, replicas=2)], [option_of(1, 1.0, 0.1, 10.0)]]
     problem = problem_of(options, np.full((1, 2), 0.5), gpus=4, optional=True)

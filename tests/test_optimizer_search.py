@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optimizer_cases import all_setups, option_of, problem_of, queue_curve, table_of, three_models
+from optimizer_cases import all_setups, certify, option_of, problem_of, queue_curve, table_of, three_models
 
 from optimizer.placement import Placer
 from optimizer.problem import LEFT_OUT, LoadCase, ModelOptions, Option, Problem, SloTarget
 from optimizer.routing import RoutingSolver
 from optimizer.search import Optimum, optimise
+from optimizer.setups.dual_cuts import DualCuts
 from optimizer.setups.setup_search import Progress
 
 GAP = 1e-6
@@ -78,7 +79,7 @@ def check(problem: Problem, found: Optimum) -> None:
         used[list(gpus)] += (option.compute_share if problem.packing == "compute" else 0.0, option.memory_share)
     assert used.max(initial=0.0) <= 1.0 + 1e-5
     for routing in found.best.routing.loads:
-        assert sum(routing.fractions) == pytest.approx(1.0)
+        certify(problem, found.best.setup, routing, tolerance=2 * GAP / routing.load.weight)
         for outcome in routing.slos:
             assert outcome.value <= outcome.limit * (1.0 + 1e-7)
 
@@ -114,9 +115,9 @@ def test_several_loads_and_slos_against_brute_force(seed: int) -> None:
 
 
 def integer_programme(problem: Problem, points: int, *, outer: bool) -> float:
-    """Setup and routing as one mixed-integer programme; chords of h from inside, or its tangents from outside.
+    """Setup, placement and routing as one mixed-integer programme.
 
-    Memory and the number of GPUs do not bind in the problems that it is used for; compute does.
+    With chords of h, from inside, or with lines that lie below h, from outside.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
@@ -133,8 +134,10 @@ def integer_programme(problem: Problem, points: int, *, outer: bool) -> float:
             pieces.append((y, y * np.interp(y * rate, curve.rates_per_s, curve.statistics["ttft_mean_s"]) / target))
     options = len(pieces)
     owner = np.repeat(np.arange(models), [len(model.options) for model in problem.models])
-    x, y, h, z = prompts * models, options, options, options
-    size = x + y + h + z
+    gpus = problem.gpus
+    x, y, h, z, a = prompts * models, options, options, options, options * gpus
+    place = x + y + h + z
+    size = place + a
     rows, low, high = [], [], []
 
     def add(entries: dict[int, float], least: float, most: float) -> None:
@@ -150,10 +153,16 @@ def integer_programme(problem: Problem, points: int, *, outer: bool) -> float:
     for i in range(models):
         entries = {j * models + i: 1.0 / prompts for j in range(prompts)}
         add({**entries, **{x + k: -1.0 for k in range(options) if owner[k] == i}}, 0.0, 0.0)
-        add({x + y + h + k: 1.0 for k in range(options) if owner[k] == i}, 1.0, 1.0)
+        add({x + y + h + k: 1.0 for k in range(options) if owner[k] == i}, 1.0 - problem.models[i].optional, 1.0)
     add({x + y + k: 1.0 for k in range(options)}, -np.inf, 1.0)
-    compute = [option.compute for model in problem.models for option in model.options]
-    add({x + y + h + k: compute[k] for k in range(options)}, -np.inf, problem.gpus)
+    each = [option for model in problem.models for option in model.options]
+    add({x + y + h + k: option.compute for k, option in enumerate(each)}, -np.inf, gpus)
+    for k, option in enumerate(each):  # every shard has a GPU of its own
+        add({place + k * gpus + g: 1.0 for g in range(gpus)} | {x + y + h + k: -option.shards}, 0.0, 0.0)
+    for g in range(gpus):
+        add({place + k * gpus + g: option.memory_share for k, option in enumerate(each)}, -np.inf, 1.0)
+        if problem.packing == "compute":
+            add({place + k * gpus + g: option.compute_share for k, option in enumerate(each)}, -np.inf, 1.0)
     for k, (shares, delays) in enumerate(pieces):
         add({x + k: 1.0, x + y + h + k: -float(shares[-1])}, -np.inf, 0.0)
         slopes = np.diff(delays) / np.diff(shares)
@@ -163,7 +172,7 @@ def integer_programme(problem: Problem, points: int, *, outer: bool) -> float:
             intercept = delays[n] - slope * shares[n]
             if outer:
                 inner = np.linspace(shares[n], shares[n + 1], 9)
-                curve = [o for m in problem.models for o in m.options][k].curve
+                curve = each[k].curve
                 true = inner * np.interp(inner * rate, curve.rates_per_s, curve.statistics["ttft_mean_s"]) / target
                 intercept -= 1.1 * float(np.max(slope * inner + intercept - true))
             add({x + k: float(slope), x + y + h + k: float(intercept), x + y + k: -1.0}, -np.inf, 0.0)
@@ -171,8 +180,8 @@ def integer_programme(problem: Problem, points: int, *, outer: bool) -> float:
     found = milp(
         cost,
         constraints=LinearConstraint(np.array(rows), low, high),
-        integrality=np.concatenate([np.zeros(size - z), np.ones(z)]),
-        bounds=Bounds(np.zeros(size), np.concatenate([np.ones(x + y), np.full(h, np.inf), np.ones(z)])),
+        integrality=np.concatenate([np.zeros(x + y + h), np.ones(z + a)]),
+        bounds=Bounds(np.zeros(size), np.concatenate([np.ones(x + y), np.full(h, np.inf), np.ones(z + a)])),
         options={"mip_rel_gap": 1e-9},
     )
     return -math.inf if found.status == 2 else -float(found.fun)
@@ -182,21 +191,30 @@ def integer_programme(problem: Problem, points: int, *, outer: bool) -> float:
 @settings(max_examples=6, deadline=None)
 def test_an_integer_programme_agrees(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    models = int(rng.integers(2, 4))
+    models, gpus = int(rng.integers(2, 4)), int(rng.integers(1, 4))
     options = [
         [
-            option_of(1, share, float(rng.uniform(0.03, 0.2)), float(rng.uniform(8.0, 40.0)), memory=0.1)
-            for share in (0.25, 0.5, 1.0)
+            option_of(
+                tp,
+                share,
+                float(rng.uniform(0.03, 0.2)),
+                float(rng.uniform(8.0, 40.0)),
+                replicas=replicas,
+                memory=float(rng.uniform(0.1, 0.8)),
+            )
+            for tp, share, replicas in ((1, 0.3, 1), (1, 0.5, 2), (1, 1.0, 1), (2, 0.6, 1))
+            if tp * replicas <= gpus
         ]
         for _ in range(models)
     ]
     problem = problem_of(
         options,
         rng.random((12, models)) * np.linspace(0.6, 1.0, models),
-        gpus=models - 1,
+        gpus=gpus,
         rate_per_s=float(rng.uniform(5.0, 30.0)),
         slos=[SloTarget(metric="ttft", target_s=float(rng.uniform(0.06, 0.3)))],
-        packing="memory",
+        packing="compute" if rng.random() < 0.7 else "memory",
+        optional=bool(rng.random() < 0.5),
     )
     found = optimise(problem)
     inner, outer = (integer_programme(problem, 60, outer=kind) for kind in (False, True))
@@ -363,6 +381,56 @@ def test_the_time_limit_leaves_an_honest_bound() -> None:
     assert stopped.best is None
     assert stopped.gap == math.inf
     assert stopped.bound >= score(problem) - 1e-9
+    assert stopped.infeasible is None
+
+
+def packed(optional: bool) -> Problem:
+    """Six models that fill two GPUs in one way only, which is not the first that is tried."""
+    shares = (0.6, 0.5, 0.3, 0.2, 0.2, 0.2)
+    options = [[option_of(1, share, 0.1, 20.0, memory=0.01)] for share in shares]
+    scores = np.random.default_rng(1).random((30, 6))
+    slos = [SloTarget(metric="ttft", target_s=0.6)]
+    return problem_of(options, scores, gpus=2, rate_per_s=5.0, slos=slos, optional=optional)
+
+
+def test_undecided_placements_leave_an_honest_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = optimise(packed(optional=True))
+    assert whole.gap <= GAP
+    assert whole.undecided == 0
+    monkeypatch.setattr("optimizer.placement._MOST_STATES", 4)
+    found = optimise(packed(optional=True))
+    assert found.undecided > 0
+    assert found.score < whole.score
+    assert found.bound >= whole.score - 1e-9
+    assert found.considered == found.pruned + found.solved + found.unplaceable + found.undecided
+    nothing = optimise(packed(optional=False))
+    assert nothing.best is None
+    assert nothing.gap == math.inf
+    assert nothing.infeasible is None
+    assert nothing.undecided > 0
+
+
+def test_the_time_limit_covers_the_work_before_the_first_setup(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr("optimizer.setups.setup_search.time.monotonic", lambda: float(next(clock)))
+    rounds = []
+    solve = DualCuts.solve
+    monkeypatch.setattr(DualCuts, "solve", lambda self: rounds.append(1) or solve(self))
+    problem = three_models(slos=[SloTarget(metric="ttft", target_s=0.06)])
+    stopped = optimise(problem, time_limit_s=3.0)
+    assert len(rounds) <= 3
+    assert stopped.best is None
+    monkeypatch.undo()
+    assert stopped.bound >= score(problem) - 1e-9
+
+
+def test_the_time_limit_covers_the_explanation(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = three_models(slos=[SloTarget(metric="ttft", target_s=0.005)])
+    assert optimise(problem).infeasible is not None
+    clock = itertools.count()
+    monkeypatch.setattr("optimizer.setups.setup_search.time.monotonic", lambda: float(next(clock)))
+    stopped = optimise(problem, time_limit_s=30.0)
+    assert stopped.bound < 0.0
     assert stopped.infeasible is None
 
 

@@ -255,6 +255,21 @@ def test_the_figures_are_those_of_the_recorded_outcomes(data_root):
         assert np.median(found.output_tokens[:, column]) == pytest.approx(ANSWERING_MODELS[name].median_tokens, abs=1)
 
 
+def test_the_recorded_outcomes_are_read(data_root):
+    mmlu = data_root / "data" / "mmlu_pro_outcomes"
+    pair = ["Mistral-7B-Instruct-v0.2", "Meta-Llama-3_1-70B-Instruct"]
+    wide = read_score_file(mmlu / "correct.csv.gz", pair, tokens=mmlu / "output_tokens.csv.gz")
+    assert wide.layout == "wide"
+    assert wide.outcomes.mean(axis=0) == pytest.approx([0.288, 0.631], abs=1e-3)
+    assert np.isfinite(wide.output_tokens).all()
+    pair = ["gemma-2-2b-it", "Qwen2-72B-Instruct"]
+    long = read_score_file(data_root / "data" / "zeroeval_outcomes" / "outcomes.csv.gz", pair)
+    assert long.layout == "long"
+    assert len(long.prompt_ids) == 1198
+    assert set(np.unique(long.outcomes)) == {0.0, 1.0}
+    assert long.outcomes.mean(axis=0) == pytest.approx([0.352, 0.752], abs=1e-3)
+
+
 def test_quality_on_a_table_that_can_be_checked_by_hand():
     found = model_qualities(
         PromptTable(models=("a",), predicted=[[0.9], [0.6], [0.6], [0.2]], outcomes=[[1], [0], [1], [0]])

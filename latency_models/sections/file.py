@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -30,7 +31,7 @@ class FileLatency(LatencySection):
 
     def read(self) -> ModelFile:
         """The file, with its valid range and notes."""
-        return read_model_file(check_model_name(self.path, self.name))
+        return _read(*self._version())
 
     def notes(self) -> tuple[str, ...]:
         """What the file says that its user should know, and what is extrapolated."""
@@ -58,12 +59,28 @@ class FileLatency(LatencySection):
     @property
     def base(self) -> LatencyConfig:
         """The latency section in the file."""
-        from latency_models.config import parse_latency  # which knows this section, so it cannot be imported above
+        return _section(*self._version())
 
-        file = self.read()
-        try:
-            return parse_latency(dict(file.latency))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in ("latency", *first["loc"]))
-            raise InputError(f"{file.path}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+    def _version(self) -> tuple[Path, int]:
+        """The file and when it was written; 0 if it is not there, which reading it says."""
+        path = check_model_name(self.path, self.name)
+        return path, path.stat().st_mtime_ns if path.is_file() else 0
+
+
+# A section is asked for its file again and again, by its checks, its notes and everything that wraps it.
+@lru_cache(maxsize=128)
+def _read(path: Path, written_ns: int) -> ModelFile:
+    return read_model_file(path)
+
+
+@lru_cache(maxsize=128)
+def _section(path: Path, written_ns: int) -> LatencyConfig:
+    from latency_models.config import parse_latency  # which knows this section, so it cannot be imported above
+
+    file = _read(path, written_ns)
+    try:
+        return parse_latency(dict(file.latency))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in ("latency", *first["loc"]))
+        raise InputError(f"{file.path}: {where}: {first['msg'].removeprefix('Value error, ')}") from None

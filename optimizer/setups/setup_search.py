@@ -75,6 +75,8 @@ class Found:
         Those whose routing was solved, or given up when it could not beat the best.
     unplaceable : int
         Those without a placement that were met, alone or as one beginning that many setups have in common.
+    undecided : int
+        Those of which it is not known whether they have a placement; the bound is theirs too.
     """
 
     best: SetupSolution | None
@@ -82,6 +84,7 @@ class Found:
     considered: int
     solved: int
     unplaceable: int
+    undecided: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,13 +122,13 @@ class SetupSearch:
         self.score = -math.inf
         self.closed = -math.inf
         """Highest bound of all that was left aside or solved."""
-        self.solved = self.unplaceable = 0
+        self.solved = self.unplaceable = self.undecided = 0
 
     def run(self, *, time_limit_s: float = math.inf, progress: Callable[[Progress], None] | None = None) -> Found:
         """Search until the gap is closed or the time is over; ``progress`` is called about ten times a second."""
         began = told = time.monotonic()
         self._add(self.solver.free())
-        self._relax_root()
+        self._relax_root(began + time_limit_s)
         self._open((), self.bounds.budget)
         while self.waiting and -self.waiting[0][0] > self._least():
             now = time.monotonic()
@@ -144,13 +147,19 @@ class SetupSearch:
             considered=math.prod(len(need) for need in self.needs),
             solved=self.solved,
             unplaceable=self.unplaceable,
+            undecided=self.undecided,
         )
 
-    def _relax_root(self) -> None:
-        """Find the dual point with the lowest bound of all setups, by cutting planes; keep those on the way to it."""
+    def _relax_root(self, until: float) -> None:
+        """Find the dual point with the lowest bound of all setups, by cutting planes; keep those on the way to it.
+
+        What is found by the time ``until`` is as valid a bound, and only less tight.
+        """
         cuts = DualCuts(self.solver)
         centre, best = self.points[0], self.bounds.of((), self.bounds.budget)
         for _ in range(_ROOT_ROUNDS):
+            if time.monotonic() > until:
+                break
             lowest, prices = cuts.solve()
             if best - lowest <= max(self.gap, _ROOT_GAP) or best <= self._least():
                 break
@@ -182,9 +191,15 @@ class SetupSearch:
         if bound < known and self.waiting and bound < -self.waiting[0][0]:
             self._push(replace(siblings, options=chosen[-1:], bounds=(bound,), seen=self.bounds.points, at=0))
             return
-        gpus = self.placer.place(self._setup(chosen))
+        setup = self._setup(chosen)
+        gpus = self.placer.place(setup)
         if gpus is None:
-            self.unplaceable += math.prod(len(need) for need in self.needs[len(chosen) :])
+            all_that_follow = math.prod(len(need) for need in self.needs[len(chosen) :])
+            if self.placer.undecided(setup):
+                self.undecided += all_that_follow
+                self._close(bound)
+            else:
+                self.unplaceable += all_that_follow
         elif len(chosen) == len(self.needs):
             self._solve(chosen, left, gpus)
         else:

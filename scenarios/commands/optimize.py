@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -12,12 +13,13 @@ from typing import Literal
 import click
 
 from analysis.result_files import replacing
-from latency_models.errors import InputError
+from latency_models.errors import InputError, check_finite
 from optimizer.plan import make_plan
 from optimizer.setups.setup_search import Progress
-from scenarios.optimisation.methods import METHODS, Infeasible, find_method
+from scenarios.optimisation.methods import METHODS, Infeasible, Limits, find_method, no_plan
 from scenarios.optimisation.plan_table import plan_lines, problem_lines
 from scenarios.optimisation.problem_file import load_problem
+from scenarios.output_places import check_output
 
 
 @click.command()
@@ -37,7 +39,13 @@ from scenarios.optimisation.problem_file import load_problem
     help="What the shards on a GPU may not exceed: memory and compute shares, or memory alone; default: the file's.",
 )
 @click.option("--strict", is_flag=True, help="Refuse curves in which a latency falls with load.")
-@click.option("--gap", type=float, default=1e-6, show_default=True, help="Score that a better plan may have at most.")
+@click.option("--gap", type=float, help="Score that a better plan may have at most; default: 1e-6.")
+@click.option(
+    "--time-limit",
+    type=float,
+    metavar="SECONDS",
+    help="Stop after this time with the best plan so far and the bound on any other; default: when none can be better.",
+)
 def optimize(
     problem: str,
     method: str,
@@ -45,27 +53,28 @@ def optimize(
     overwrite: bool,
     packing: Literal["compute", "memory"] | None,
     strict: bool,
-    gap: float,
+    gap: float | None,
+    time_limit: float | None,
 ) -> None:
     """Choose setup and routing of PROBLEM (a YAML file, or `demo`) for the highest score that keeps the SLOs.
 
     Exit status 4 if no plan keeps them; the smallest target that one does, and what binds, is said. See
     docs/optimizer.md.
     """
-    if not 0.0 < gap < 1.0:
-        raise InputError(f"--gap is {gap:g}; allowed: a score above 0 and below 1, such as 1e-6")
+    chosen = find_method(method)
+    chosen.check(method, {"gap": gap, "time_limit": time_limit})
+    limits = _limits(gap, time_limit)
     if out is not None:
-        _check_out(out, overwrite)
+        check_output("--out", out, overwrite=overwrite)
     read = load_problem(problem, packing=packing, strict=strict)
     for line in problem_lines(read.name, read.problem):
         click.echo(line)
     for note in read.notes:
         click.echo(f"  note: {note}")
-    chosen = find_method(method)
     with _progress() as report:
-        optimum = chosen.solve(read.problem, gap, report)
+        optimum = chosen.solve(read.problem, limits, report)
     if optimum.best is None:
-        raise Infeasible(f"no plan keeps the SLOs: {optimum.infeasible or chosen.on_failure}")
+        raise Infeasible(no_plan(optimum, chosen))
     provenance = {**read.sources, "method": method, "routerwise": version("routerwise"), "numpy": version("numpy")}
     plan = make_plan(
         read.problem,
@@ -83,11 +92,16 @@ def optimize(
         click.echo(f"Plan: {out}")
 
 
-def _check_out(out: Path, overwrite: bool) -> None:
-    if not out.parent.is_dir():
-        raise InputError(f"--out {out}: the folder {out.parent} does not exist; create it first")
-    if out.exists() and not overwrite:
-        raise InputError(f"--out {out} exists already; choose another place, or give --overwrite to replace it")
+def _limits(gap: float | None, time_limit_s: float | None) -> Limits:
+    limits = Limits()
+    if gap is not None:
+        if not 0.0 < gap < 1.0:
+            raise InputError(f"--gap is {gap:g}; allowed: a score above 0 and below 1, such as 1e-6")
+        limits = replace(limits, gap=gap)
+    if time_limit_s is not None:
+        check_finite("--time-limit", time_limit_s, exclusive=True)
+        limits = replace(limits, time_limit_s=time_limit_s)
+    return limits
 
 
 @contextmanager

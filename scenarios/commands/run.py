@@ -12,6 +12,7 @@ from typing import Literal
 
 import click
 
+from latency_models.errors import InputError
 from optimizer.plan import read_plan
 from scenarios.plans.deployment import deployed
 from scenarios.plans.promise_table import print_promises
@@ -53,6 +54,7 @@ from scenarios.summary_table import print_summary
     type=click.Path(path_type=Path, dir_okay=False),
     help="Deploy and route as this plan says, and show what it promised next to the outcome.",
 )
+@click.option("--rate", "rate_per_s", type=float, help="With --plan: which of its loads, where it has several.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of a table.")
 def run(
     scenario: str,
@@ -67,6 +69,7 @@ def run(
     requests_format: Literal["csv", "parquet"],
     vllm_bench_json: Path | None,
     plan_file: Path | None,
+    rate_per_s: float | None,
     as_json: bool,
 ) -> None:
     """Simulate SCENARIO (a YAML file, or a name from `routerwise scenarios`) and write its run directory."""
@@ -81,14 +84,16 @@ def run(
     resolved = load_scenario(scenario, [*overrides, *assignments])
     plan = None if plan_file is None else read_plan(plan_file)
     if plan is not None:
-        resolved = deployed(resolved, plan)
+        resolved = deployed(resolved, plan, rate_per_s=rate_per_s)
+    elif rate_per_s is not None:
+        raise InputError("--rate names a load of a plan; give --plan too")
     folder = Path("runs") / resolved.name if out is None else out
     options = RunOptions(
         out=folder, overwrite=overwrite, requests_format=requests_format, vllm_bench_json=vllm_bench_json
     )
     with _progress(resolved.run.replications) as progress:
         summary = run_scenario(resolved, options, progress, lambda text: click.echo(f"Note: {text}", err=True))
-    figures = [] if plan is None else promised_figures(plan, summary)
+    figures = [] if plan is None else promised_figures(plan, summary, rate_per_s=rate_per_s)
     if as_json:
         import json
 

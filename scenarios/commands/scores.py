@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from latency_models.errors import InputError
+from scenarios.output_places import check_output
 from scenarios.prompt_tables.layouts import read_score_file, read_texts
 from scenarios.prompt_tables.score_fit import fit_scores
 from scenarios.prompt_tables.score_quality import model_qualities, router_gain
@@ -56,8 +57,7 @@ def fit(
     (`routerwise[router]`).
     """
     check_table_path(out)
-    if out.exists() and not overwrite:
-        raise InputError(f"--out {out} exists already; choose another place, or give --overwrite to replace it")
+    check_output("--out", out, overwrite=overwrite)
     source = read_score_file(outcomes, models or None, tokens=tokens)
     if texts is None and source.texts is None:
         raise InputError(f"{outcomes} has no column `prompt`; name a file with the texts: --texts FILE")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -9,8 +10,12 @@ import click
 
 from optimizer.problem import Metric
 from scenarios.optimisation.problem_file import load_problem
+from scenarios.replicated import replicating
 from scenarios.run_directory import run_directory
+from scenarios.scenario_files import load_scenario
 from scenarios.studies.cases import PUBLISHED_CASES, parse_case
+from scenarios.studies.live_files import live_rows, plot_live, printed_live
+from scenarios.studies.live_study import live_study
 from scenarios.studies.manifest import write_manifest
 from scenarios.studies.setup_plots import plot_counts, plot_setups
 from scenarios.studies.setup_study import retained_counts, study_case
@@ -25,6 +30,7 @@ from scenarios.studies.setup_tables import (
 from scenarios.studies.study_progress import of_search, study_progress
 
 _MOST_COUNTED_GPUS = 8
+_LIVE_GPUS = 4
 
 
 @click.group()
@@ -107,4 +113,57 @@ def setups(
         settings = {"cases": [str(case) for case in cases], "metric": metric, "packing": packing}
         write_manifest(folder, "study setups", read, settings)
     click.echo(printed(studies))
+    click.echo(f"Study: {out}")
+
+
+@study.command()
+@click.argument("problem", default="demo")
+@click.argument("scenario", default="plan-demo")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the files.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier study.")
+@click.option(
+    "--case",
+    "texts",
+    multiple=True,
+    metavar="GPUS:RATE:TARGET_MS",
+    help="GPUs, requests/s, and target on mean TTFT; may be repeated. Default: the publication's cases on four GPUs.",
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
+@click.option("--replications", type=click.IntRange(min=2), default=5, show_default=True, help="Of each simulation.")
+@click.option(
+    "--format", "ending", type=click.Choice(["png", "svg"]), default="png", show_default=True, help="Of the picture."
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes; default: one per core.")
+def live(
+    problem: str,
+    scenario: str,
+    out: Path,
+    overwrite: bool,
+    texts: tuple[str, ...],
+    overrides: tuple[str, ...],
+    replications: int,
+    ending: str,
+    jobs: int | None,
+) -> None:
+    """Simulate plans of PROBLEM under the traffic of SCENARIO, next to routers on GPUs that nobody shares.
+
+    The publication's live study: RouterWise as published and the certified optimum against a threshold router
+    (RouteLLM) and a cascade (FrugalGPT) on isolated deployments, at the same quality of the answers. The traffic of
+    SCENARIO is that of PROBLEM's first load, and is sped up for each case. Writes live.csv and a picture; see
+    docs/paper.md.
+    """
+    cases = tuple(parse_case(text) for text in dict.fromkeys(texts)) or tuple(
+        case for case in PUBLISHED_CASES if case.gpus == _LIVE_GPUS
+    )
+    read = load_problem(problem)
+    traffic = load_scenario(scenario, overrides)
+    with run_directory(out, overwrite=overwrite) as folder:
+        assert folder is not None
+        with replicating(jobs or os.cpu_count() or 1) as replicator, study_progress("Cases") as show:
+            rows = live_study(read, traffic, cases, replicator, replications=replications, report=show)
+        write_csv(folder / "live.csv", live_rows(rows))
+        plot_live(rows, folder / f"live.{ending}")
+        settings = {"cases": [str(case) for case in cases], "scenario": traffic.name, "replications": replications}
+        write_manifest(folder, "study live", read, settings)
+    click.echo(printed_live(rows))
     click.echo(f"Study: {out}")

@@ -97,9 +97,10 @@ def _proof(plan: Plan, optimum: Optimum, method: Method) -> Iterator[str]:
         yield f"Score {promise.score:.6f}; no plan has more than {promise.bound:.6f} (gap {promise.gap:.1e})"
     else:
         yield f"Score {promise.score:.6f}; this method does not show that there is no better plan"
+    undecided = f", {optimum.undecided:,} of which it is not known" if optimum.undecided else ""
     yield (
         f"Setups: {optimum.considered:,} considered, {optimum.pruned:,} pruned, {optimum.solved:,} solved, "
-        f"{optimum.unplaceable:,} without a placement; {optimum.wall_s:.2f} s"
+        f"{optimum.unplaceable:,} without a placement{undecided}; {optimum.wall_s:.2f} s"
     )
 
 

@@ -14,17 +14,15 @@ _DIGITS = ".6g"
 
 
 def check_table_path(path: Path) -> None:
-    """Refuse a name, or a folder, that :func:`write_table` could not write to.
+    """Refuse a name that :func:`write_table` could not write to.
 
     Raises
     ------
     InputError
-        The ending is neither .csv nor .parquet, the folder does not exist, or pyarrow is missing.
+        The ending is neither .csv nor .parquet, or pyarrow is missing.
     """
     if path.suffix not in (".csv", ".parquet"):
         raise invalid("--out", str(path), "a name that ends in .csv or .parquet")
-    if not path.parent.is_dir():
-        raise InputError(f"--out {path}: the folder {path.parent} does not exist; create it first")
     if path.suffix == ".parquet":
         try:
             import pyarrow  # noqa: F401

@@ -31,9 +31,16 @@ def plot_frontier(points: Sequence[FrontierPoint], path: Path) -> None:
             score, shares = axes[0][column], axes[1][column]
             score.plot([point.shown for point, _ in feasible], [best.routing.score for _, best in feasible], marker="o")
             infeasible = [point.shown for point in own if point.optimum.best is None]
-            at_foot = {"color": "0.3", "transform": score.get_xaxis_transform(), "clip_on": False}
-            score.plot(infeasible, [0.0] * len(infeasible), "x", label="no setup keeps the SLOs", **at_foot)
             if infeasible:
+                score.plot(
+                    infeasible,
+                    [0.0] * len(infeasible),
+                    "x",
+                    color="0.3",
+                    transform=score.get_xaxis_transform(),
+                    clip_on=False,
+                    label="no setup keeps the SLOs",
+                )
                 score.legend(frameon=False)
             if feasible:
                 _draw_shares(shares, feasible)

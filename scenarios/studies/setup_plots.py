@@ -12,6 +12,7 @@ from optimizer.search import SetupSolution
 from scenarios.studies.setup_study import CaseStudy, CountsAt
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 _MARKERS = {
@@ -22,6 +23,9 @@ _MARKERS = {
     "random fractions": "X",
     "optimum": "*",
 }
+_POINTS = {"needs > 100 % of a GPU": "0.7", "deployable": "tab:blue"}
+"""Retained setups, first those that are not deployable, and their colours."""
+_TARGET = "target"
 _PANEL_IN = (4.4, 3.4)
 _COUNTS_IN = (5.6, 4.0)
 
@@ -51,32 +55,40 @@ def plot_counts(counts: Sequence[CountsAt], path: Path) -> None:
             own = [entry for entry in counts if entry.models == many]
             gpus, retained = [entry.gpus for entry in own], [entry.counts.retained for entry in own]
             axes.plot(gpus, retained, marker="o", label=f"{many} model{'s' if many > 1 else ''}")
-        axes.set(xlabel="GPUs", ylabel="retained setups", ylim=(0.0, None))
+        axes.set(xlabel="GPUs", ylabel="retained setups")
+        if any(entry.counts.retained for entry in counts):
+            axes.set_yscale("symlog", linthresh=1.0)
+            axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.legend(frameon=False)
 
 
 def _draw_case(panel: Axes, study: CaseStudy, fastest: bool) -> None:
     import seaborn as sns
 
-    for deployable, colour, label in ((False, "0.7", "needs > 100 % of a GPU"), (True, "tab:blue", "deployable")):
+    for deployable, (label, colour) in enumerate(_POINTS.items()):
         points = [
             _point(study, solution, fastest)
             for solution in study.enumeration.solved
-            if (solution.setup in study.deployable) is deployable
+            if (solution.setup in study.deployable) == deployable
         ]
         if points:
-            panel.scatter(*zip(*points, strict=True), s=12, color=colour, alpha=0.6, linewidth=0, label=label)
+            latencies_ms, scores = zip(*points, strict=True)
+            panel.scatter(latencies_ms, scores, s=12, color=colour, alpha=0.6, linewidth=0, label=label)
     solutions = {baseline.name: baseline.solution for baseline in study.baselines} | {"optimum": study.exact.best}
-    for (name, marker), colour in zip(_MARKERS.items(), sns.color_palette("dark", n_colors=len(_MARKERS)), strict=True):
+    colours = [*sns.color_palette("dark", n_colors=len(_MARKERS) - 1), "crimson"]
+    for (name, marker), colour in zip(_MARKERS.items(), colours, strict=True):
         solution = solutions[name]
         if solution is not None:
             size = 150 if marker == "*" else 60
             panel.scatter(*_point(study, solution, fastest), s=size, marker=marker, color=colour, label=name)
     if not study.enumeration.solved:
-        panel.text(0.5, 0.5, "no retained setup keeps the target", ha="center", transform=panel.transAxes)
-    panel.axvline(1e3 * study.case.target_s, color="0.4", linewidth=1, linestyle=":", label="target")
+        panel.text(0.5, 0.6, "no retained setup keeps the target", ha="center", transform=panel.transAxes)
     ratio = "" if study.ratio is None else f"; best/worst {study.ratio:.2f}"
     panel.set_title(f"{study.case}{ratio}", size="medium")
+    if not any(solutions.values()):
+        panel.set(xticks=[], yticks=[])
+        return
+    panel.axvline(1e3 * study.case.target_s, color="0.4", linewidth=1, linestyle=":", label=_TARGET)
     metric = study.problem.slos[0].metric.upper()
     panel.set(xlabel=f"{'least ' if fastest else ''}mean {metric}, ms", ylabel="score")
     if fastest:
@@ -92,8 +104,9 @@ def _point(study: CaseStudy, solution: SetupSolution, fastest: bool) -> tuple[fl
 
 
 def _legend(where: Axes, panels: Sequence[Axes]) -> None:
-    entries = {}
+    entries: dict[str, Artist] = {}
     for panel in panels:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    where.legend(entries.values(), entries.keys(), loc="center left", frameon=False)
+    shown = [label for label in (*_POINTS, *_MARKERS, _TARGET) if label in entries]
+    where.legend([entries[label] for label in shown], shown, loc="center left", frameon=False)
