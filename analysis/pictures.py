@@ -73,7 +73,7 @@ def picture(
             try:
                 yield figure, [list(row) for row in axes]
                 figure.tight_layout()
-                figure.savefig(beside, dpi=90)
+                figure.savefig(beside, dpi=90, bbox_inches="tight")
             finally:
                 plt.close(figure)
         beside.replace(path)

@@ -56,13 +56,7 @@ def replica_load(result: SimulationResult, replica: int, *, warmup_s: float = 0.
         kv_used_frac = float(_shares(samples[:, 4], samples[:, 5]).mean())
     else:
         kv_used_frac = _ratio(blocks_by_time, measured_s * total_blocks)
-    requests = result.requests
-    here = requests.replica == replica
-    left_s = np.where(np.isnan(requests.finish_s[here]), result.end_s, requests.finish_s[here])
-    # Whoever never reached the scheduler was never in its queue.
-    queued_s = np.where(np.isnan(requests.queued_s[here]), left_s, requests.queued_s[here])
-    never_admitted = np.isnan(requests.scheduled_s[here])
-    first_s = np.where(never_admitted, left_s, requests.scheduled_s[here])
+    queued_s, first_s, left_s = _presence(result, replica)
     return ReplicaLoad(
         busy_s=busy_s,
         utilisation=_ratio(busy_s, measured_s),
@@ -74,6 +68,23 @@ def replica_load(result: SimulationResult, replica: int, *, warmup_s: float = 0.
         mean_running=_mean_present(first_s, left_s, warmup_s, result.end_s),
         mean_waiting=_mean_present(queued_s, first_s, warmup_s, result.end_s),
         max_waiting=_most_present(queued_s, first_s, warmup_s, result.end_s),
+    )
+
+
+def _presence(result: SimulationResult, replica: int) -> tuple[Floats, Floats, Floats]:
+    """When requests came into the replica's queue, were first admitted, and left; those with a rejected answer too."""
+    requests = result.requests
+    here = requests.replica == replica
+    left_s = np.where(np.isnan(requests.finish_s[here]), result.end_s, requests.finish_s[here])
+    # Whoever never reached the scheduler was never in its queue.
+    queued_s = np.where(np.isnan(requests.queued_s[here]), left_s, requests.queued_s[here])
+    never_admitted = np.isnan(requests.scheduled_s[here])
+    first_s = np.where(never_admitted, left_s, requests.scheduled_s[here])
+    rejected = result.rejected_answers[result.rejected_answers[:, 2] == replica]
+    return (
+        np.concatenate([queued_s, rejected[:, 3]]),
+        np.concatenate([first_s, rejected[:, 4]]),
+        np.concatenate([left_s, rejected[:, 6]]),
     )
 
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from analysis.metrics import RequestLatencies
 from latency_models.errors import InputError
-from sim.results import Floats, Ints, SimulationResult, Status
+from sim.prompt_table import PromptTable
+from sim.results import Floats, Ints, RequestColumns, SimulationResult, Status
 
 REQUEST_COLUMNS = (
     "request_id",
@@ -36,8 +37,13 @@ REQUEST_COLUMNS = (
     "e2e_s",
     "preemptions",
     "cached_tokens",
+    "retries",
 )
 """Columns of the request table, in order."""
+
+PROMPT_COLUMNS = ("prompt", "predicted_score", "outcome", "stages")
+"""Further columns where requests have prompts: the prompt's name, the predicted score of the model that answered, the
+true outcome of the answer (empty where there was none), and how many models were asked."""
 
 TIMESERIES_COLUMNS = ("time_s", "model", "replica", "running", "waiting", "kv_used_frac", "busy")
 """Columns of the time series, in order."""
@@ -62,7 +68,7 @@ def replacing(path: Path) -> Iterator[TextIO]:
 
 
 def write_requests_csv(path: Path, result: SimulationResult) -> None:
-    """Write one line per request, with the columns :data:`REQUEST_COLUMNS`.
+    """Write one line per request, with the columns :data:`REQUEST_COLUMNS`, and :data:`PROMPT_COLUMNS` with prompts.
 
     Times are rounded to 1e-9 s; what never happened is empty.
 
@@ -71,9 +77,10 @@ def write_requests_csv(path: Path, result: SimulationResult) -> None:
     OSError
         If the file cannot be written.
     """
-    layouts = [_request_layout(missing) for missing in range(1 << len(_LATENCIES))]
+    with_prompts = result.prompts is not None
+    layouts = [_request_layout(missing, with_prompts) for missing in range(1 << len(_LATENCIES))]
     with path.open("w", encoding="utf-8", newline="") as stream:
-        stream.write(",".join(REQUEST_COLUMNS) + "\n")
+        stream.write(",".join(_request_header(result)) + "\n")
         for rows in _chunks(len(result.requests)):
             columns, latencies = _request_columns(result, rows)
             absent: Ints = np.zeros(len(latencies[0]), dtype=np.int64)
@@ -108,9 +115,10 @@ def write_requests_parquet(path: Path, result: SimulationResult) -> None:
     text = pa.string()
     names = pa.dictionary(pa.int32(), text)
     types = {"request_id": text, "session": text, "model": names, "replica": names, "class": names, "status": names}
-    integers = ("prompt_tokens", "output_tokens", "generated_tokens", "preemptions", "cached_tokens")
-    types |= dict.fromkeys(integers, pa.int64())
-    schema = pa.schema([(name, types.get(name, pa.float64())) for name in REQUEST_COLUMNS])
+    types["prompt"] = text
+    tokens = ("prompt_tokens", "output_tokens", "generated_tokens", "cached_tokens")
+    types |= dict.fromkeys((*tokens, "preemptions", "retries", "stages"), pa.int64())
+    schema = pa.schema([(name, types.get(name, pa.float64())) for name in _request_header(result)])
     with pq.ParquetWriter(path, schema) as writer:
         for rows in _chunks(len(result.requests)):
             columns, _ = _request_columns(result, rows, quoted=False)
@@ -162,10 +170,15 @@ def _chunks(rows: int) -> Iterator[slice]:
         yield slice(begin, min(begin + _CHUNK_ROWS, rows))
 
 
-def _request_layout(missing: int) -> str:
+def _request_header(result: SimulationResult) -> tuple[str, ...]:
+    return REQUEST_COLUMNS if result.prompts is None else REQUEST_COLUMNS + PROMPT_COLUMNS
+
+
+def _request_layout(missing: int, with_prompts: bool) -> str:
     """Format of a line; the latencies whose bit is set in ``missing`` print nothing."""
     latencies = ["%.0s" if missing >> bit & 1 else "%.9f" for bit in range(len(_LATENCIES))]
-    return ",".join(["%s", "%.9f", "%s,%s,%s,%s", "%d,%d,%d", "%s", *latencies, "%d,%d"]) + "\n"
+    prompts = ["%s,%s,%s,%d"] if with_prompts else []
+    return ",".join(["%s", "%.9f", "%s,%s,%s,%s", "%d,%d,%d", "%s", *latencies, "%d,%d,%d", *prompts]) + "\n"
 
 
 def _request_columns(
@@ -203,8 +216,27 @@ def _request_columns(
         *(values.tolist() for values in latencies),
         requests.preemptions[rows].tolist(),
         requests.cached_tokens[rows].tolist(),
+        requests.retries[rows].tolist(),
     ]
+    if result.prompts is not None:
+        columns += _prompt_columns(requests, result.prompts, rows, quoted=quoted)
     return columns, latencies
+
+
+def _prompt_columns(requests: RequestColumns, table: PromptTable, rows: slice, *, quoted: bool) -> list[Sequence[Any]]:
+    prompt, model = requests.prompt[rows], requests.model[rows]
+    text = _quoted if quoted else str
+    predicted = np.where(model >= 0, table.predicted[prompt, model], np.nan)
+    outcome = np.full(len(prompt), np.nan)
+    if table.outcomes is not None:
+        answered = requests.status[rows] == Status.FINISHED
+        outcome[answered] = table.outcomes[prompt[answered], model[answered]]
+    scores = [predicted.tolist(), outcome.tolist()]
+    return [
+        [text(table.prompt_ids[number]) for number in prompt.tolist()],
+        *([["" if value != value else f"{value:.6g}" for value in column] for column in scores] if quoted else scores),
+        requests.stages[rows].tolist(),
+    ]
 
 
 def _parquet_array(pa: Any, values: Sequence[Any], field: Any) -> Any:

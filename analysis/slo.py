@@ -15,7 +15,7 @@ SLO_METRICS = ("ttft", "tpot", "e2el")
 """Metrics that a request can be held to: time to first token, time per output token, end-to-end latency."""
 
 
-_ROUNDING_S = 1e-9
+ROUNDING_S = 1e-9
 """A latency is a difference of clock times; its last digits decide nothing. Results are written to 1e-9 s."""
 
 
@@ -74,11 +74,11 @@ class Slo:
         """
         met = latencies.finished.copy()
         if self.ttft_s is not None:
-            met &= latencies.ttft_s <= self.ttft_s + _ROUNDING_S
+            met &= latencies.ttft_s <= self.ttft_s + ROUNDING_S
         if self.tpot_s is not None:
-            met &= ~(latencies.tpot_s > self.tpot_s + _ROUNDING_S)
+            met &= ~(latencies.tpot_s > self.tpot_s + ROUNDING_S)
         if self.e2el_s is not None:
-            met &= latencies.e2e_s <= self.e2el_s + _ROUNDING_S
+            met &= latencies.e2e_s <= self.e2el_s + ROUNDING_S
         return met
 
 

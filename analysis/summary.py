@@ -66,8 +66,12 @@ def summarise(result: SimulationResult, *, slo: Slo | None = None, warmup_s: flo
         "by_model_and_class": report.by_model_and_class(),
         "cluster": _cluster(loads),
         "replicas": {
-            replica.name: {"model": result.models[replica.model], **plain(asdict(load))}
-            for replica, load in zip(result.replicas, loads, strict=True)
+            replica.name: {
+                "model": result.models[replica.model],
+                **plain(asdict(load)),
+                "down_s": _down_s(result, index, warmup_s),
+            }
+            for index, (replica, load) in enumerate(zip(result.replicas, loads, strict=True))
         },
     }
 
@@ -146,8 +150,10 @@ class _Report:
             "goodput_per_s": None if met_leaving is None else self._rate(met_leaving),
             "slo_attainment": None if met is None else _ratio(met.sum(), len(rows)),
             "cut_short": int(np.count_nonzero(latencies.finished[rows] & cut[rows])),
+            "rejected_answers": int((requests.stages[rows] - (requests.replica[rows] >= 0)).sum()),
             "preemptions": int(preemptions.sum()),
             "preempted_requests": int(np.count_nonzero(preemptions)),
+            "retries": int(requests.retries[rows].sum()),
             "prefix_cache_hit_ratio": _ratio(
                 requests.cached_tokens[rows][admitted].sum(), prompt_tokens[admitted].sum()
             ),
@@ -198,6 +204,12 @@ def _cluster(loads: list[ReplicaLoad]) -> Summary:
         ),
         "mean_kv_used_frac": _ratio(sum(load.mean_kv_used_frac for load in loads), len(loads)),
     }
+
+
+def _down_s(result: SimulationResult, replica: int, warmup_s: float) -> float:
+    """Seconds after the warm-up in which a replica was down."""
+    of_replica = result.outages[result.outages[:, 0] == replica]
+    return float(np.clip(of_replica[:, 2] - np.maximum(of_replica[:, 1], warmup_s), 0.0, None).sum())
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -17,7 +17,20 @@ from latency_models.errors import RouterwiseError
 
 Section = tuple[str, Callable[[], Iterator[Figure]]]
 
-SECTIONS = ("command", "memory", "loads", "models", "size", "length", "modes", "optimizer")
+SECTIONS = (
+    "command",
+    "memory",
+    "loads",
+    "models",
+    "size",
+    "length",
+    "modes",
+    "sharing",
+    "optimizer",
+    "validation",
+    "comparison",
+    "planning",
+)
 
 
 def _loads(repeats: int, requests: int | None) -> Iterator[Figure]:
@@ -51,10 +64,34 @@ def _modes(scale: float, repeats: int) -> Iterator[Figure]:
     yield from mode_figures(scale, repeats=repeats)
 
 
+def _sharing(requests: int, repeats: int) -> Iterator[Figure]:
+    from benchmarks.sharing import sharing_figures
+
+    yield from sharing_figures(requests, repeats=repeats)
+
+
 def _optimizer(scale: float, repeats: int) -> Iterator[Figure]:
     from benchmarks.optimizer import optimizer_figures
 
     yield from optimizer_figures(scale, repeats=repeats)
+
+
+def _validation(sizes: tuple[int, ...]) -> Iterator[Figure]:
+    from benchmarks.validation import validation_figures
+
+    yield from validation_figures(sizes)
+
+
+def _comparison(sizes: tuple[int, ...]) -> Iterator[Figure]:
+    from benchmarks.comparison import comparison_figures
+
+    yield from comparison_figures(sizes)
+
+
+def _planning(*, quick: bool) -> Iterator[Figure]:
+    from benchmarks.planning import planning_figures
+
+    yield from planning_figures(quick=quick)
 
 
 def _sections(*, full: bool, quick: bool, repeats: int) -> list[Section]:
@@ -70,7 +107,11 @@ def _sections(*, full: bool, quick: bool, repeats: int) -> list[Section]:
         ("size", partial(_size, sizes, repeats)),
         ("length", partial(_length, int(5000 * scale), repeats)),
         ("modes", partial(_modes, scale, repeats)),
+        ("sharing", partial(_sharing, int(10_000 * scale), repeats)),
         ("optimizer", partial(_optimizer, scale, repeats)),
+        ("validation", partial(_validation, sizes[1:])),
+        ("comparison", partial(_comparison, tuple(size for size in sizes[-2:] if size <= 100_000))),
+        ("planning", partial(_planning, quick=quick)),
     ]
 
 

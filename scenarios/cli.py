@@ -22,6 +22,11 @@ class LazyGroup(click.Group):
 
     commands_by_name: ClassVar[dict[str, tuple[str, str, str]]] = {
         "run": ("scenarios.commands.run", "run", "Simulate a scenario and write its run directory."),
+        "compare": (
+            "scenarios.commands.compare",
+            "compare",
+            "Compare routing policies on the same requests.",
+        ),
         "scenarios": ("scenarios.commands.library", "scenarios", "List the scenarios that come with routerwise."),
         "schema": ("scenarios.commands.library", "schema", "Print the JSON Schema of scenario files."),
         "engine": ("scenarios.commands.engine", "engine", "Replay a workload on one replica, step by step."),
@@ -30,6 +35,17 @@ class LazyGroup(click.Group):
             "scenarios.commands.optimize",
             "optimize",
             "Choose setup and routing for the highest score that keeps the SLOs.",
+        ),
+        "plan": ("scenarios.commands.plan", "plan", "Find the plan that keeps its SLOs in simulation."),
+        "validate": (
+            "scenarios.commands.validate",
+            "validate",
+            "Simulate a plan until it is clear whether its SLOs hold; explain what differs from its promise.",
+        ),
+        "stress": (
+            "scenarios.commands.stress",
+            "stress",
+            "Find how far a plan holds: load, bursts, longer answers, drift, slow and lost GPUs.",
         ),
         "study": ("scenarios.commands.study", "study", "What each setup can reach, next to baselines and the optimum."),
         "frontier": (
@@ -76,8 +92,8 @@ def cli(debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors that a user can cause become one line and a documented exit status.
 
-    Exit status: 0 success, 1 something failed, 2 the input is wrong or the results cannot be written, 4 no plan
-    keeps the SLOs, 130 Ctrl-C.
+    Exit status: 0 success, 1 something failed, 2 the input is wrong or the results cannot be written, 3 a plan breaks
+    an SLO, 4 no plan keeps the SLOs, 5 whether a plan keeps them is undecided, 130 Ctrl-C.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     # Being asked to end cleans up like Ctrl-C; 143 is what a shell reports for it.

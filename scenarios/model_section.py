@@ -14,6 +14,7 @@ from latency_models.errors import InputError, invalid
 from latency_models.sections.base import refuse_in_pydantic
 from latency_models.sections.noise import NoiseConfig
 from latency_models.sections.replay import ReplayLatency
+from latency_models.sections.share import ShareLatency
 from scenarios.latency_notes import check_same_server
 from scenarios.memory_section import MemorySection
 from scenarios.section import Count, Index, NonNegative, Positive, Section
@@ -86,11 +87,36 @@ class StageSection(Section):
         return StageSpec(workers=self.workers, per_request_s=self.per_request_s, per_token_s=self.per_token_s)
 
 
-class AdmissionSection(Section):
-    """When a replica turns requests away."""
+class QueueLimitSection(Section):
+    """How much may wait at a replica."""
 
     max_queue_requests: Count | None = None
     max_queue_tokens: Count | None = None
+
+    def spec(self) -> AdmissionLimit:
+        """The limit."""
+        return AdmissionLimit(max_queue_requests=self.max_queue_requests, max_queue_tokens=self.max_queue_tokens)
+
+
+class AdmissionSection(QueueLimitSection):
+    """When a replica turns requests away."""
+
+    by_class: dict[str, QueueLimitSection] = Field(default_factory=dict)
+    """Limits on what waits of one request class, beside those on everything."""
+
+    @model_validator(mode="after")
+    def _limits_limit(self) -> AdmissionSection:
+        for name, limit in self.by_class.items():
+            if limit == QueueLimitSection():
+                raise ValueError(f"by_class.{name} limits nothing; give max_queue_requests or max_queue_tokens")
+        return self
+
+    def spec(self) -> AdmissionLimit:
+        """The limit."""
+        by_class = {name: limit.spec() for name, limit in self.by_class.items()}
+        return AdmissionLimit(
+            max_queue_requests=self.max_queue_requests, max_queue_tokens=self.max_queue_tokens, by_class=by_class
+        )
 
 
 class ReplicaSection(Section):
@@ -98,6 +124,8 @@ class ReplicaSection(Section):
 
     gpus: Annotated[tuple[Index, ...], Field(min_length=1)]
     memory_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    compute_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """MPS cap of each shard, at which its step times were taken; default: that of the latency section, or 1."""
     slowdown: Positive = 1.0
 
 
@@ -190,6 +218,7 @@ def model_spec(
                     gpus=replica.gpus,
                     settings=_settings(model, replica, memory_gib),
                     memory_share=replica.memory_share,
+                    compute_share=_compute_share(model.latency, replica),
                     slowdown=replica.slowdown,
                 )
                 for replica in replicas
@@ -200,7 +229,7 @@ def model_spec(
             overhead=EngineOverhead(step_s=model.cpu_overhead_s, per_sequence_s=model.cpu_per_sequence_s),
             api_server=model.api_server.spec(),
             detokenise=model.detokenise.spec(),
-            admission=AdmissionLimit(**model.admission.model_dump()),
+            admission=model.admission.spec(),
         )
     except InputError as error:
         raise InputError(f"models.{name}: {error}") from None
@@ -228,6 +257,21 @@ def _check_shards(latency: object, replicas: tuple[ReplicaSection, ...]) -> None
                     "latency.tp", tp, f"the number of GPUs of every replica, here {len(replica.gpus)}", "Set tp to it"
                 )
         latency = getattr(latency, "base", None)
+
+
+def _compute_share(latency: object, replica: ReplicaSection) -> float:
+    """The cap that the step times were taken at: that of a latency of kind share, also inside another one."""
+    while latency is not None:
+        if isinstance(latency, ShareLatency):
+            if replica.compute_share not in (None, latency.share):
+                raise invalid(
+                    "replicas.compute_share",
+                    replica.compute_share,
+                    f"nothing, or the share of the latency section, {latency.share:g}",
+                )
+            return latency.share
+        latency = getattr(latency, "base", None)
+    return 1.0 if replica.compute_share is None else replica.compute_share
 
 
 def _settings(model: ModelSection, replica: ReplicaSection, memory_gib: float | None) -> EngineSettings:

@@ -21,16 +21,15 @@ from analysis.result_files import (
 )
 from analysis.slo import Slo
 from analysis.summary import Summary, summarise
-from analysis.warmup import detect_warmup
 from latency_models.errors import InputError
+from scenarios.contention_section import contention_notes
 from scenarios.latency_notes import latency_notes
+from scenarios.replicated import PreparedScenario, simulate_replication, warmup_s
 from scenarios.run_directory import run_directory
 from scenarios.scenario_files import dump_scenario
 from scenarios.schema import Scenario
-from scenarios.workloads.build import build_traffic, inspect_workload, trace_paths
-from sim.cluster import simulate
+from scenarios.workloads.build import trace_paths
 from sim.cluster_spec import ModelSpec
-from sim.random_streams import seed_sequence
 from sim.results import SimulationResult
 
 SCHEMA_VERSION = 1
@@ -82,17 +81,19 @@ def run_scenario(
         The scenario contradicts itself, a trace is unusable, or the run directory exists.
     """
     slo = None if scenario.slo is None else Slo.parse(scenario.slo)
-    cluster = scenario.cluster()
-    facts = inspect_workload(scenario.workload)
-    for path, columns in facts.unused_columns.items():
+    prepared = PreparedScenario.of(scenario)
+    for path, columns in prepared.workload.unused_columns.items():
         if note is not None:
             note(f"trace {path}: columns not used: {', '.join(columns)}")
-    for model in cluster.models:
+    for model in prepared.cluster.models:
         section = scenario.models[model.name]
         texts = latency_notes(section.latency, model.replicas[0].settings, section.memory)
         for text in (*texts, *(_capacities(model) if section.memory is not None else ())):
             if note is not None:
                 note(f"{model.name}: {text}")
+    for text in contention_notes(prepared.cluster):
+        if note is not None:
+            note(text)
     _check_outputs(options)
     began = time.time()
     clock = time.perf_counter()
@@ -100,17 +101,10 @@ def run_scenario(
         summaries: list[Summary] = []
         events = 0
         for replication in range(scenario.run.replications):
-            traffic = build_traffic(scenario.workload, seed_sequence(scenario.seed, replication, "workload"), Path())
-            result = simulate(
-                cluster,
-                traffic,
-                scenario.run_spec(replication, shared_content=facts.shares_content),
-                None if progress is None else _report(progress, replication),
-            )
+            report = None if progress is None else _report(progress, replication)
+            result = simulate_replication(prepared, replication, progress=report)
             events += result.events
-            if not len(result.requests):
-                raise InputError("the workload sent no request; give it more time, or widen its window")
-            summaries.append(summarise(result, slo=slo, warmup_s=_warmup_s(scenario, result)))
+            summaries.append(summarise(result, slo=slo, warmup_s=warmup_s(scenario, result)))
             if folder is not None:
                 _write_replication(_replication_folder(folder, scenario, replication), result, options)
             if options.vllm_bench_json is not None and replication == 0:
@@ -157,11 +151,6 @@ def _bench_path(options: RunOptions, folder: Path | None) -> Path:
 
 def _report(progress: Progress, replication: int) -> Callable[[float, int], None]:
     return lambda time_s, requests: progress(replication, time_s, requests)
-
-
-def _warmup_s(scenario: Scenario, result: SimulationResult) -> float:
-    warmup = scenario.run.warmup
-    return detect_warmup(result).warmup_s if warmup == "auto" else float(warmup)
 
 
 def _replication_folder(folder: Path, scenario: Scenario, replication: int) -> Path:

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from latency_models.errors import invalid, unknown_name
+from scenarios.contention_section import ContentionSection
+from scenarios.faults_section import FaultsSection
 from scenarios.model_section import ModelSection, PolicySection, model_spec, placed_replicas, policy_spec
 from scenarios.prompts_section import ScenarioPrompts
+from scenarios.router_section import WITHOUT_NAMES, RouterSection, ttft_limit_s
 from scenarios.section import Count, Index, NonNegative, Positive, Section
 from scenarios.workloads.config import WorkloadConfig, clients_of
 from sim.cluster_spec import ClusterSpec, ModelSpec, RunSpec, SpeedChange
-
-_ROUTERS_WITHOUT_NAMES = ("fractions", "round-robin")
 
 
 class GpuSection(Section):
@@ -56,18 +57,29 @@ class Scenario(Section):
     models: Annotated[dict[str, ModelSection], Field(min_length=1)]
     routing: str | PolicySection | None = None
     """Model router; may be left out when there is one model."""
+    router: RouterSection = RouterSection()
+    """What the model router itself takes, and how old the loads are that it sees."""
     workload: WorkloadConfig
     prompts: ScenarioPrompts | None = None
     """What requests ask; routers that go by scores need it, and with it results have the quality of the answers."""
+    contention: ContentionSection = ContentionSection()
+    """How replicas on one GPU slow each other down: isolated (default), capped or bandwidth."""
     slo: str | None = None
     """As ``vllm bench serve --goodput`` spells it, milliseconds: ``ttft:500 tpot:50 e2el:10000``."""
     speed_changes: tuple[SpeedSection, ...] = ()
+    faults: FaultsSection | None = None
+    """What crashes, and what becomes of the requests; default: nothing ever does."""
     run: RunSection = RunSection()
 
     @model_validator(mode="after")
     def _routing_is_given(self) -> Scenario:
         if self.routing is None and len(self.models) > 1:
             raise ValueError("routing is missing; with several models name a router, e.g. routing: pinned")
+        return self
+
+    @model_validator(mode="after")
+    def _router_settings_have_an_effect(self) -> Scenario:
+        self.router.check("round-robin" if self.routing is None else policy_spec(self.routing).kind)
         return self
 
     @model_validator(mode="after")
@@ -81,10 +93,20 @@ class Scenario(Section):
     def _workload_settings_have_an_effect(self) -> Scenario:
         router = self.routing if isinstance(self.routing, str | None) else self.routing.kind
         clients = clients_of(self.workload)
-        if len(self.models) > 1 and router in _ROUTERS_WITHOUT_NAMES and any(client.model for client in clients):
+        if len(self.models) > 1 and router in WITHOUT_NAMES and any(client.model for client in clients):
             raise ValueError(
                 f"workload.model has no effect with routing {router}; leave it out, or set routing: pinned"
             )
+        if not any(client.kind == "trace" for client in clients):
+            # The default is what requests without a class are called.
+            sent = {client.request_class or "default" for client in clients}
+            for name, model in self.models.items():
+                for limited in model.admission.by_class:
+                    if limited not in sent:
+                        raise ValueError(
+                            f"models.{name}.admission.by_class: no client sends requests of class {limited!r}; "
+                            f"allowed: {', '.join(sorted(sent))}"
+                        )
         by_priority = any(
             getattr(model.engine, "scheduling_policy", None) == "priority" for model in self.models.values()
         )
@@ -111,8 +133,13 @@ class Scenario(Section):
             gpus=used if self.gpus.count is None else self.gpus.count,
             models=tuple(specs),
             router=policy_spec("round-robin" if self.routing is None else self.routing),
+            router_stage=self.router.spec(),
+            router_staleness_s=self.router.staleness_s,
+            ttft_limit_s=ttft_limit_s(self.slo),
             speed_changes=tuple(self._speed_change(change, names) for change in self.speed_changes),
             oversized=self.run.oversized,
+            contention=self.contention.build(),
+            faults=None if self.faults is None else self.faults.build(names),
             prompts=None
             if self.prompts is None
             else self.prompts.spec({name: model.scores or name for name, model in self.models.items()}),

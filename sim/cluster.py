@@ -7,30 +7,20 @@ from collections.abc import Callable
 
 import numpy as np
 
-import sim.balancers
-import sim.model_routers
-import sim.score_routers  # noqa: F401  (they register the built-in policies)
 from latency_models.errors import invalid
-from sim.clock import ARRIVAL, CONTROL, FOLLOW_UP, OBSERVER, Clock, Occurrence
-from sim.cluster_spec import AdmissionLimit, ClusterSpec, RunSpec
-from sim.engine import Engine
+from sim.admission import turned_away
+from sim.clock import ARRIVAL, CONTROL, FOLLOW_UP, Clock, Occurrence
+from sim.cluster_spec import ClusterSpec, RunSpec
+from sim.faults import Faults
+from sim.gateway import Gateway
 from sim.misfit import check_request, misfit
-from sim.model_loads import ModelLoads
-from sim.policies import (
-    BALANCERS,
-    MODEL_ROUTERS,
-    BalancerContext,
-    ModelRouter,
-    RequestView,
-    RouterContext,
-    is_oracle,
-)
-from sim.prompts import Prompts, PromptSpec
-from sim.random_streams import stream
+from sim.policies import RequestView
 from sim.recorder import Recorder
 from sim.replica import Replica
 from sim.request import DONE, Request
 from sim.results import ReplicaInfo, SimulationResult, Status
+from sim.sampler import Sampler
+from sim.shared_gpus import shared_gpus
 from sim.workload import OpenTraffic, RequestSpec, Traffic
 
 
@@ -40,42 +30,32 @@ class Cluster:
     def __init__(
         self, spec: ClusterSpec, traffic: Traffic, run: RunSpec, progress: Callable[[float, int], None] | None
     ) -> None:
-        self._progress = progress
         self.spec = spec
         self.run = run
         self.clock = Clock()
         self.recorder = Recorder()
         self._traffic = traffic
         self._follow_ups = None if isinstance(traffic, OpenTraffic) else traffic.follow_ups
-        self._replicas: list[Replica] = []
-        self._by_model: list[list[Replica]] = []
+        self.tenancies = shared_gpus(spec)
+        """Of the replicas that share a GPU and slow each other down, by index."""
+        self.replicas: list[Replica] = []
+        self.by_model: list[list[Replica]] = []
         for model_index, model in enumerate(spec.models):
-            first = len(self._replicas)
-            self._replicas += [
+            first = len(self.replicas)
+            self.replicas += [
                 Replica(self, replica, model, model_index, number, first + number)
                 for number, replica in enumerate(model.replicas)
             ]
-            self._by_model.append(self._replicas[first:])
-        self._prompts = None if spec.prompts is None else _prompts(spec.prompts, run)
-        self._router = _router(spec, run)
-        self._balancers = [
-            BALANCERS.get(model.balancer.kind)(
-                BalancerContext(
-                    replicas=len(model.replicas), rng=stream(run.seed, run.replication, f"balancer of {model.name}")
-                ),
-                model.balancer.options,
-            )
-            for model in spec.models
-        ]
-        self._loads = [
-            ModelLoads(self.clock, [replica.engine for replica in replicas], model.staleness_s)
-            for model, replicas in zip(spec.models, self._by_model, strict=True)
-        ]
-        self._in_system: dict[Request, tuple[Replica, int]] = {}
+            self.by_model.append(self.replicas[first:])
+        self.gateway = Gateway(spec, run, self.clock, self.by_model)
+        self._in_system: dict[Request, Replica | None] = {}
+        """With their replicas; ``None``: the router has not sent it there yet."""
+        self._faults = None if spec.faults is None else Faults(spec.faults, self)
         self._arrivals = 0
         self._expected = 1
         """Arrivals that are on the clock: the next of the stream, and follow-ups."""
-        self._sample_interval_s = run.sample_interval_s
+        report = None if progress is None else lambda now_s: progress(now_s, self._arrivals)
+        self._sampler = Sampler(self.clock, self.replicas, self.recorder, run, report)
 
     def simulate(self) -> SimulationResult:
         """Run until every request has ended, or until the run's end."""
@@ -83,9 +63,11 @@ class Cluster:
         self._stream = (spec for chunk in self._traffic.chunks() for spec in chunk.specs())
         self._expect_next()
         for change in self.spec.speed_changes:
-            replica = self._by_model[change.model][change.replica]
+            replica = self.by_model[change.model][change.replica]
             clock.at(change.at_s, CONTROL, self._on_speed_change, (replica, change.slowdown))
-        clock.at(0.0, OBSERVER, self._on_sample)
+        if self._faults is not None:
+            self._faults.begin()
+        self._sampler.begin()
         clock.drive(self.run.until_s)
         return self._result()
 
@@ -121,33 +103,67 @@ class Cluster:
         self._arrivals = row + 1
         recorder = self.recorder
         recorder.name(row, spec.request_id, spec.session)
+        gateway = self.gateway
+        view = gateway.look(row, spec)
+        request_class = recorder.class_index(spec.request_class)
+        if gateway.stage is None:
+            self.send(view, spec, self._model_for(view), request_class, 1)
+        else:
+            self._hand_to_router(view, spec, None, request_class, 0)
+
+    def _model_for(self, view: RequestView) -> int:
+        model = self.gateway.model_for(view)
+        return model if self._faults is None else self._faults.model_for(view, model)
+
+    def _hand_to_router(
+        self, view: RequestView, spec: RequestSpec, model: int | None, request_class: int, stage: int, retries: int = 0
+    ) -> None:
+        """A request waits until the router has decided; ``model``: what it has decided already."""
         now_s = self.clock.now_s
-        loads = self._loads
-        prompts = self._prompts
-        prompt = spec.prompt
-        scores = None
-        if prompts is not None:
-            prompt = prompts.draw() if prompt is None else prompts.check(prompt, row)
-            scores = prompts.scores(prompt)
-        view = RequestView(
-            row, now_s, spec.prompt_tokens, spec.model, spec.request_class, spec.session, spec.priority, spec.content,
-            prompt, scores,
-        )  # fmt: skip
-        model = self._router.route(view, loads).target
-        if prompts is not None and prompt is not None:
-            tokens = prompts.output_tokens(prompt, model)
-            spec = spec._replace(prompt=prompt, output_tokens=spec.output_tokens if tokens is None else tokens)
-        place = self._balancers[model].choose(view, loads[model]).target
-        replica = self._by_model[model][place]
+        waiting = Request(view.row, spec._replace(prompt=view.prompt), math.nan, spec.prompt_tokens, view.row)
+        waiting.view, waiting.request_class, waiting.stage, waiting.retries = view, request_class, stage, retries
+        self._in_system[waiting] = None
+        self._watch_patience(waiting)
+        router_stage = self.gateway.stage
+        if router_stage is None:
+            self.clock.at(now_s, FOLLOW_UP, self._on_routed, (waiting, model))
+        else:
+            leaves_s = router_stage.leave_time(now_s, spec.prompt_tokens)
+            self.clock.at(leaves_s, ARRIVAL, self._on_routed, (waiting, model))
+
+    def _on_routed(self, event: Occurrence) -> None:
+        waiting, model = event.payload
+        if waiting not in self._in_system:
+            return
+        del self._in_system[waiting]
+        view = waiting.view._replace(now_s=self.clock.now_s)
+        if model is None:
+            model = self._model_for(view)
+        elif self._faults is not None:
+            model = self._faults.model_for(view, model)
+        self.send(view, waiting.spec, model, waiting.request_class, waiting.stage + 1, waiting.retries)
+
+    def send(
+        self, view: RequestView, spec: RequestSpec, model: int, request_class: int, stage: int, retries: int = 0
+    ) -> None:
+        """Send a request to a replica of a model, the ``stage``-th model that is asked."""
+        now_s = self.clock.now_s
+        gateway, faults = self.gateway, self._faults
+        spec = gateway.asked_of(spec, view, model)
+        balancer = gateway.balancers[model]
+        if faults is None:
+            place = balancer.choose(view, gateway.loads[model]).target
+        else:
+            place = faults.place_for(view, model, balancer)
+        replica = self.by_model[model][place]
         settings = replica.settings
+        row = view.row
         name = row if spec.request_id is None else spec.request_id
         api_server = replica.api_server
         request = Request(row, spec, now_s if api_server is None else math.nan, settings.max_model_len, name)
-        request.place = place
-        load = loads[model]
-        load.live_requests[place] += 1
-        load.live_prompt_tokens[place] += spec.prompt_tokens
-        self._in_system[request] = (replica, recorder.class_index(spec.request_class))
+        request.view, request.request_class, request.stage, request.retries = view, request_class, stage, retries
+        gateway.enter(request, model, place)
+        self._in_system[request] = replica
         if spec.prompt_tokens + spec.output_tokens > replica.safe_tokens:
             error = misfit(spec, settings, name)
             if error is not None and self.spec.oversized == "error":
@@ -155,21 +171,50 @@ class Cluster:
             if error is not None:
                 self.leave(replica, request, now_s, Status.REJECTED)
                 return
-        if replica.admission is not None and _turned_away(replica.admission, replica.engine, spec):
+        if replica.admission is not None and turned_away(replica.admission, replica.engine.scheduler.waiting, spec):
             self.leave(replica, request, now_s, Status.REJECTED)
             return
-        if spec.deadline_s is not None or spec.cancel_after_s is not None:
-            self.clock.at(_patience_end(spec)[0], CONTROL, self._on_patience_end, request)
-        if api_server is None:
+        self._watch_patience(request)
+        if faults is not None and not faults.is_up(replica):
+            faults.keep(replica, request)
+        elif api_server is None:
             replica.engine.submit(request)
         else:
             self.clock.at(api_server.leave_time(now_s, spec.prompt_tokens), ARRIVAL, self._on_tokenised, request)
+
+    def _watch_patience(self, request: Request) -> None:
+        spec = request.spec
+        if spec.deadline_s is not None or spec.cancel_after_s is not None:
+            self.clock.at(_patience_end(spec)[0], CONTROL, self._on_patience_end, request)
 
     def _on_tokenised(self, event: Occurrence) -> None:
         request: Request = event.payload
         if request.state != DONE:
             request.queued_s = self.clock.now_s
-            self._in_system[request][0].engine.submit(request)
+            self.replica_of(request).engine.submit(request)
+
+    # ------------------------------------------------------------------ requests that lose their replica
+
+    def requests_at(self, replica: Replica) -> list[Request]:
+        """The requests of a replica, with what each has got until now."""
+        found = [request for request, its in self._in_system.items() if its is replica]
+        for request in found:
+            self._settle(replica, request)
+        return found
+
+    def replica_of(self, request: Request) -> Replica:
+        """Where a request is, or was meant to be."""
+        replica = self._in_system[request]
+        assert replica is not None
+        return replica
+
+    def withdraw(self, request: Request) -> None:
+        """Take a request from its replica, to be sent again."""
+        replica = self.replica_of(request)
+        del self._in_system[request]
+        request.state = DONE
+        self.gateway.leave(request, replica.model_index, Status.FAILED)
+        self.recorder.start_again(request.row, self.clock.now_s)
 
     # ------------------------------------------------------------------ departures
 
@@ -185,14 +230,14 @@ class Cluster:
     def _on_detokenised(self, event: Occurrence) -> None:
         request: Request = event.payload
         if request in self._in_system:
-            self.leave(self._in_system[request][0], request, self.clock.now_s, Status.FINISHED)
+            self.leave(self._in_system[request], request, self.clock.now_s, Status.FINISHED)
 
     def _on_patience_end(self, event: Occurrence) -> None:
         request: Request = event.payload
         if request not in self._in_system:
             return
-        replica = self._in_system[request][0]
-        in_engine = not math.isnan(request.queued_s) and replica.engine.abort(request)
+        replica = self._in_system[request]
+        in_engine = replica is not None and not math.isnan(request.queued_s) and replica.engine.abort(request)
         if not in_engine:
             # Still before the engine, or already behind it.
             if request.state == DONE:
@@ -200,9 +245,12 @@ class Cluster:
             request.state = DONE
             self.leave(replica, request, self.clock.now_s, Status.ABORTED)
 
-    def leave(self, replica: Replica, request: Request, finish_s: float, status: Status) -> None:
-        """A request leaves the system."""
-        _, request_class = self._in_system.pop(request)
+    def leave(self, replica: Replica | None, request: Request, finish_s: float, status: Status) -> None:
+        """A request leaves its replica, and with it the system unless the router asks another model.
+
+        Without a replica it is still with the router.
+        """
+        del self._in_system[request]
         spec = request.spec
         if status == Status.FINISHED and not request.cancelled:
             request.outputs_delivered = request.max_outputs
@@ -211,11 +259,16 @@ class Cluster:
             patience_end_s, why = _patience_end(spec)
             if finish_s >= patience_end_s:
                 finish_s, status = patience_end_s, why
-        place = request.place
-        load = self._loads[replica.model_index]
-        load.live_requests[place] -= 1
-        load.live_prompt_tokens[place] -= request.prompt_tokens
-        self.recorder.end(request, replica.model_index, replica.index, request_class, finish_s, status)
+        if replica is None:
+            self.recorder.end(request, -1, -1, finish_s, status)
+        else:
+            model = replica.model_index
+            self.gateway.leave(request, model, status)
+            following = self.gateway.next_model(request, model) if status == Status.FINISHED else None
+            if following is not None:
+                self._ask_next(replica, request, following)
+                return
+            self.recorder.end(request, model, replica.index, finish_s, status)
         if self._follow_ups is not None and spec.request_id is not None:
             now_s = self.clock.now_s
             for follow_up in self._follow_ups(spec.request_id, finish_s):
@@ -225,56 +278,43 @@ class Cluster:
                 self.clock.at(now_s if at_once else follow_up.arrival_s, priority, self._on_follow_up, follow_up)
         self._stop_if_over()
 
+    def _ask_next(self, replica: Replica, request: Request, model: int) -> None:
+        """The router does not pass on an answer and asks another model."""
+        view = request.view
+        assert view is not None
+        self.recorder.reject_answer(request, replica.model_index, replica.index)
+        self.recorder.start_again(request.row, self.clock.now_s)
+        self._hand_to_router(view, request.spec, model, request.request_class, request.stage, request.retries)
+
+    @staticmethod
+    def _settle(replica: Replica, request: Request) -> None:
+        """Set what a request that is still in the system has got until now."""
+        if request.state == DONE:
+            request.outputs_delivered = request.max_outputs
+        elif not request.cancelled:
+            replica.engine.settle_outputs(request)
+
     def _stop_if_over(self) -> None:
         if not self._expected and not self._in_system:
             self.clock.stop()
-
-    # ------------------------------------------------------------------ observers and control
 
     def _on_speed_change(self, event: Occurrence) -> None:
         replica, slowdown = event.payload
         replica.engine.change_speed(slowdown * replica.spec.slowdown)
 
-    def _on_sample(self, event: Occurrence) -> None:
-        now_s = self.clock.now_s
-        values: list[float] = []
-        for replica in self._replicas:
-            engine = replica.engine
-            busy_s = engine.busy_s()
-            share = (busy_s - replica.busy_at_sample_s) / self._sample_interval_s if now_s else 0.0
-            replica.busy_at_sample_s = busy_s
-            values += (
-                now_s,
-                replica.index,
-                engine.running_requests(),
-                engine.waiting_requests(),
-                engine.used_blocks(),
-                replica.total_blocks,
-                share,
-            )
-        recorder = self.recorder
-        recorder.sample(values)
-        taken = recorder.samples_taken()
-        if taken >= self.run.max_samples and taken % 2 == 1:
-            recorder.thin_samples()
-            self._sample_interval_s *= 2
-        if self._progress is not None:
-            self._progress(now_s, self._arrivals)
-        self.clock.at(now_s + self._sample_interval_s, OBSERVER, self._on_sample)
-
     def _result(self) -> SimulationResult:
         recorder = self.recorder
-        for request, (replica, request_class) in self._in_system.items():
-            if request.state == DONE:
-                request.outputs_delivered = request.max_outputs
-            elif not request.cancelled:
-                replica.engine.settle_outputs(request)
-            recorder.end(request, replica.model_index, replica.index, request_class, math.nan, Status.UNFINISHED)
-        for replica in self._replicas:
+        for request, replica in self._in_system.items():
+            if replica is None:
+                recorder.end(request, -1, -1, math.nan, Status.UNFINISHED)
+                continue
+            self._settle(replica, request)
+            recorder.end(request, replica.model_index, replica.index, math.nan, Status.UNFINISHED)
+        for replica in self.replicas:
             replica.engine.close_log()
         return SimulationResult(
             models=tuple(model.name for model in self.spec.models),
-            prompts=None if self._prompts is None else self._prompts.table,
+            prompts=self.gateway.table,
             classes=recorder.classes(),
             replicas=tuple(
                 ReplicaInfo(
@@ -283,47 +323,18 @@ class Cluster:
                     gpus=replica.spec.gpus,
                     total_blocks=replica.total_blocks,
                 )
-                for replica in self._replicas
+                for replica in self.replicas
             ),
             requests=recorder.columns(),
-            runs=tuple(replica.engine.run_log for replica in self._replicas),
+            runs=tuple(replica.engine.run_log for replica in self.replicas),
+            rejected_answers=recorder.rejected_answers(),
             gaps=recorder.gaps(),
             samples=recorder.samples(),
-            busy_s=np.array([replica.engine.busy_s() for replica in self._replicas]),
+            busy_s=np.array([replica.engine.busy_s() for replica in self.replicas]),
+            outages=np.empty((0, 3)) if self._faults is None else self._faults.outages(),
             end_s=self.clock.now_s,
             events=self.clock.events,
         )
-
-
-def _router(spec: ClusterSpec, run: RunSpec) -> ModelRouter:
-    """The model router; it sees outcomes only if it declares to be an oracle."""
-    factory = MODEL_ROUTERS.get(spec.router.kind)
-    table = None if spec.prompts is None else spec.prompts.table
-    context = RouterContext(
-        models=tuple(model.name for model in spec.models),
-        rng=stream(run.seed, run.replication, "model router"),
-        table=table if table is None or is_oracle(factory) else table.without_truth(),
-    )
-    return factory(context, spec.router.options)
-
-
-def _prompts(spec: PromptSpec, run: RunSpec) -> Prompts:
-    return Prompts(
-        spec,
-        draws=stream(run.seed, run.replication, "prompts"),
-        errors=stream(run.seed, run.replication, "errors of predicted scores"),
-        order=stream(run.seed, run.replication, "order of answer lengths"),
-    )
-
-
-def _turned_away(limit: AdmissionLimit, engine: Engine, spec: RequestSpec) -> bool:
-    """Whether a replica's admission limit keeps the request out."""
-    if limit.max_queue_requests is not None and engine.waiting_requests() >= limit.max_queue_requests:
-        return True
-    return (
-        limit.max_queue_tokens is not None
-        and engine.waiting_prompt_tokens() + spec.prompt_tokens > limit.max_queue_tokens
-    )
 
 
 def _patience_end(spec: RequestSpec) -> tuple[float, Status]:

@@ -10,7 +10,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from latency_models.errors import check_count, check_finite, invalid, unknown_name
+from latency_models.laws.compute_share import check_share
 from latency_models.step_time import StepTimeModel
+from sim.contention import ContentionModel
+from sim.fault_spec import FaultSpec
 from sim.prompts import PromptSpec
 from sim.settings import EngineSettings
 from sim.stage import StageSpec
@@ -33,8 +36,13 @@ class AdmissionLimit:
     """Most requests waiting at the chosen replica."""
     max_queue_tokens: int | None = None
     """Most prompt tokens waiting there."""
+    by_class: Mapping[str, AdmissionLimit] = field(default_factory=dict)
+    """Limits on what waits there of one request class, beside those on everything."""
 
     def __post_init__(self) -> None:
+        for name, limit in self.by_class.items():
+            if limit.by_class:
+                raise invalid(f"admission.by_class.{name}.by_class", "given", "limits of requests and tokens only")
         if self.max_queue_requests is not None:
             check_count("admission.max_queue_requests", self.max_queue_requests)
         if self.max_queue_tokens is not None:
@@ -49,6 +57,8 @@ class ReplicaSpec:
     settings: EngineSettings
     memory_share: float = 1.0
     """Share of each GPU's memory that its shard takes."""
+    compute_share: float = 1.0
+    """MPS cap of each shard, at which the step times were taken."""
     slowdown: float = 1.0
     """Constant factor on all step times."""
 
@@ -60,6 +70,7 @@ class ReplicaSpec:
         check_finite("replica.slowdown", self.slowdown, exclusive=True)
         if not 0 < self.memory_share <= 1:
             raise invalid("replica.memory_share", self.memory_share, "a share of the GPU's memory, 0 < share <= 1")
+        check_share("replica.compute_share", self.compute_share)
 
 
 class NoiseModel(Protocol):
@@ -123,14 +134,27 @@ class ClusterSpec:
     gpus: int
     models: tuple[ModelSpec, ...]
     router: PolicySpec
+    router_stage: StageSpec = field(default_factory=StageSpec)
+    """What the model router itself takes before each decision, tokens being those of the prompt."""
+    router_staleness_s: float = 0.0
+    """Age that the model router's view of the loads may reach before it is refreshed."""
+    ttft_limit_s: float | None = None
+    """What users expect, for routers that go by it."""
     speed_changes: tuple[SpeedChange, ...] = ()
     oversized: Literal["error", "reject"] = "error"
     """What to do with a request that no replica could ever finish."""
+    contention: ContentionModel | None = None
+    """How replicas on one GPU slow each other down; ``None``: not at all."""
+    faults: FaultSpec | None = None
+    """What crashes, and when; ``None``: nothing ever does."""
     prompts: PromptSpec | None = None
     """What the requests ask, with scores by model; ``None``: requests have lengths only."""
 
     def __post_init__(self) -> None:
         check_count("gpus.count", self.gpus)
+        check_finite("router.staleness_s", self.router_staleness_s)
+        if self.ttft_limit_s is not None:
+            check_finite("ttft_limit_s", self.ttft_limit_s, exclusive=True)
         if not self.models:
             raise invalid("models", [], "at least one model")
         if self.oversized not in ("error", "reject"):
@@ -141,6 +165,8 @@ class ClusterSpec:
                 raise invalid("models", names, "models with different names")
         if self.prompts is not None and list(self.prompts.table.models) != names:
             raise invalid("models of the prompt table", list(self.prompts.table.models), f"{names}, in this order")
+        if self.faults is not None:
+            self.faults.check(tuple(len(model.replicas) for model in self.models), self.gpus)
         for change in self.speed_changes:
             if change.model >= len(self.models):
                 raise invalid("speed_changes.model", change.model, f"0 to {len(self.models) - 1}, a model's index")

@@ -1,13 +1,13 @@
 """One vLLM replica on the clock: the loop that schedules, runs steps and delivers tokens.
 
 The loop is vLLM's (`v1/engine/core.py`): synchronous, or asynchronous with two steps in flight.  In ``macro`` mode one
-event covers a whole run of decode steps; in ``reference`` mode every step has its own.  Both go through the same
-scheduler and take every time from the same closed form, so they agree bit for bit.
+event covers a run of decode steps; in ``reference`` mode every step has its own.  Scheduler and closed form are shared.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Literal
 
@@ -62,6 +62,8 @@ class Engine:
         self.outcomes = outcomes
         self.run_log = RunLog()
         self.slowdown = 1.0
+        self.on_first_token: Callable[[Request], None] | None = None
+        """Told when a request gets its first token, if anybody wants to know."""
         self._batch = scheduler.batch
         self._macro = mode == "macro"
         self._observer = observer
@@ -124,21 +126,32 @@ class Engine:
             self.scheduler.extend(front, begun)
             self._completed += begun
             self._planned -= begun
-        current = self._completed
-        self.run_log.split(front, current)
-        front.change_speed(now_s, slowdown, current)
+        self.run_log.split(front, self._completed)
+        front.change_speed(now_s, slowdown, self._completed)
         self._await_front(self._planned)
+
+    def crash(self, scheduler: Scheduler) -> None:
+        """Lose everything now: the step in flight, all requests and what is cached; ``scheduler`` knows none of it."""
+        current = self._current
+        if current is not None and self._queue and self._queue[0] is not None:
+            self.run_log.lose(current, self._completed + self._steps_begun(), self.clock.now_s)
+        elif current is not None:
+            self.run_log.finish(current, self._completed)
+        if self._event is not None:
+            self._event.cancel()
+        self._event = self._current = None
+        self._queue.clear()
+        self._fresh.clear()
+        self._aborted.clear()
+        self._completed = self._planned = 0
+        self.scheduler = scheduler
+        self._batch = scheduler.batch
 
     # ------------------------------------------------------------------ live state, without touching it
 
     def waiting_requests(self) -> int:
         """Requests in the queue."""
         return len(self.scheduler.waiting)
-
-    def waiting_prompt_tokens(self) -> int:
-        """Prompt tokens of the requests in the queue."""
-        waiting = self.scheduler.waiting
-        return sum(waiting[index].prompt_tokens for index in range(len(waiting)))
 
     def running_requests(self) -> int:
         """Requests admitted and unfinished."""
@@ -353,6 +366,8 @@ class Engine:
                 continue
             if request.first_token_s != request.first_token_s:
                 request.first_token_s = now_s
+                if self.on_first_token is not None:
+                    self.on_first_token(request)
             else:
                 self._close_gap(request, step, now_s)
         for request in step.gap_closers or ():

@@ -1,4 +1,4 @@
-"""Built-in model routers: fixed fractions, the model that the trace names, and round robin."""
+"""Built-in model routers: fixed fractions, the model that the trace names, round robin, and chance."""
 
 from __future__ import annotations
 
@@ -126,3 +126,10 @@ def round_robin(context: RouterContext, options: Mapping[str, Any]) -> ModelRout
     """No options."""
     check_options("the round-robin router", options)
     return RoundRobin(len(context.models))
+
+
+@MODEL_ROUTERS.register("random")
+def random(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter:
+    """No options: any model, with equal probability."""
+    check_options("the random router", options)
+    return RandomFractions([1.0 / len(context.models)] * len(context.models), context.rng)

@@ -3,19 +3,24 @@
 Two levels: a model router says which model answers, a replica balancer says which of its replicas.  Both are one method
 over a read-only view, and return a decision with its reason.  Neither ever sees how long
 an answer will be, or how good, unless it declares to be an oracle.
+
+A model router may also have any of three further methods, and is then told of first tokens
+(:class:`HearsFirstTokens`), of requests that end (:class:`HearsEnds`), or asked what to do with an answer
+(:class:`ReviewsAnswers`).  Who has none of them costs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from latency_models.errors import unknown_name
 from latency_models.registry import Registry
 from sim.prompt_table import PromptTable
+from sim.results import Status
 from sim.workload import Segment
 
 
@@ -38,8 +43,16 @@ class RequestView(NamedTuple):
     """Predicted score of each model, if requests have prompts."""
 
 
+DOWN = 1 << 40
+"""Load that a replica shows while it is down, so that it is the last that anybody chooses."""
+
+
 class LoadView(Protocol):
-    """Load of the replicas of one model, as of the balancer's last look (see ``staleness_s``)."""
+    """Load of the replicas of one model, as of the balancer's last look (see ``staleness_s``).
+
+    A replica that is down shows :data:`DOWN` requests and tokens, at once.  A balancer that chooses it all the same is
+    asked again.
+    """
 
     @property
     def requests(self) -> Sequence[int]:
@@ -72,6 +85,67 @@ class ModelRouter(Protocol):
         ...
 
 
+class Feedback(NamedTuple):
+    """What a router can observe of a request that it has sent to a model."""
+
+    row: int
+    """Number of the request, as in its :class:`RequestView`."""
+    model: int
+    replica: int
+    """Index of the replica within its model."""
+    now_s: float
+    sent_s: float
+    """When it was sent there; with a cascade later than its arrival."""
+    prompt_tokens: int
+    output_tokens: int
+    """Tokens of the answer so far."""
+    status: Status | None
+    """How it ended at this model; ``None``: it goes on."""
+
+
+@runtime_checkable
+class HearsFirstTokens(Protocol):
+    """A model router that wants to know when answers begin."""
+
+    def on_first_token(self, feedback: Feedback) -> None:
+        """A request has got its first token, at ``feedback.now_s``."""
+        ...
+
+
+@runtime_checkable
+class HearsEnds(Protocol):
+    """A model router that wants to know when requests leave their model, answered or not."""
+
+    def on_end(self, feedback: Feedback) -> None:
+        """A request has left its model, at ``feedback.now_s``."""
+        ...
+
+
+class Answer(NamedTuple):
+    """A complete answer, before the user gets it."""
+
+    model: int
+    stage: int
+    """How many models have been asked, this one included."""
+    output_tokens: int
+    score: float | None
+    """What the router's scorer thinks of it (see :attr:`ReviewsAnswers.informed`); ``None`` without prompts."""
+
+
+@runtime_checkable
+class ReviewsAnswers(Protocol):
+    """A model router that reads answers before the user gets them, and may ask another model instead."""
+
+    @property
+    def informed(self) -> float:
+        """Share of the answers whose true outcome its scorer recognises; of the others it has the predicted score."""
+        ...
+
+    def review(self, request: RequestView, answer: Answer, loads: Sequence[LoadView]) -> Decision | None:
+        """Return ``None`` to pass the answer on, or the model that is asked next."""
+        ...
+
+
 class ReplicaBalancer(Protocol):
     """Chooses the replica."""
 
@@ -89,6 +163,8 @@ class RouterContext:
     table: PromptTable | None = None
     """Prompts with predicted scores, in the order of ``models``; with outcomes for a router that declares to be an
     oracle (see :func:`oracle`)."""
+    ttft_limit_s: float | None = None
+    """The limit that users expect the first token within, if the scenario has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

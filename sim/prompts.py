@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latency_models.errors import InputError, check_finite, invalid, unknown_name
 from sim.prompt_table import Floats, PromptTable
@@ -14,6 +15,10 @@ from sim.prompt_table import Floats, PromptTable
 AnswerLengths = Literal["table", "workload", "shuffled"]
 """Where the length of an answer comes from: the table's entry of the prompt and the model that answers; the request, as
 the workload sends it; or the table's lengths of that model, shuffled among its prompts."""
+
+PromptDraws = Literal["independent", "in-turn"]
+"""How prompts are drawn: each on its own; or without sampling noise, so that in every pass of as many requests as the
+table has prompts each comes as often as its weight says, in random order (systematic sampling)."""
 
 _BLOCK = 4096
 
@@ -30,6 +35,8 @@ class PromptSpec:
         See :data:`AnswerLengths`.
     weights : array, shape (N,), optional
         How often each prompt comes, in any unit; default: all alike.
+    draws : {"independent", "in-turn"}
+        See :data:`PromptDraws`.
     score_noise : float
         Standard deviation of a normal error of each predicted score, drawn for each request and model.
     score_bias : tuple of float, length M, optional
@@ -44,12 +51,15 @@ class PromptSpec:
     table: PromptTable
     lengths: AnswerLengths = "workload"
     weights: Floats | None = None
+    draws: PromptDraws = "independent"
     score_noise: float = 0.0
     score_bias: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.lengths not in get_args(AnswerLengths):
             raise unknown_name("prompts.lengths", str(self.lengths), get_args(AnswerLengths))
+        if self.draws not in get_args(PromptDraws):
+            raise unknown_name("prompts.draws", str(self.draws), get_args(PromptDraws))
         if self.lengths != "workload" and self.table.output_tokens is None:
             raise InputError(
                 f"prompts.lengths is {self.lengths}, but the prompt table has no output_tokens; "
@@ -87,6 +97,7 @@ class Prompts:
         self._noise = spec.score_noise
         self._noises: list[list[float]] = []
         self._edges = None if spec.weights is None else np.cumsum(spec.weights / spec.weights.sum())
+        self._in_turn = spec.draws == "in-turn"
         predicted = spec.table.predicted
         if spec.score_bias:
             predicted = predicted + np.array(spec.score_bias)
@@ -104,13 +115,19 @@ class Prompts:
     def draw(self) -> int:
         """Number of the next request's prompt."""
         if not self._drawn:
-            if self._edges is None:
-                drawn = self._draws.integers(self.table.prompts, size=_BLOCK)
-            else:
-                points = self._draws.random(_BLOCK)
-                drawn = np.minimum(np.searchsorted(self._edges, points, side="right"), self.table.prompts - 1)
-            self._drawn = drawn.tolist()[::-1]
+            self._drawn = self._block().tolist()[::-1]
         return self._drawn.pop()
+
+    def _block(self) -> NDArray[np.int64]:
+        """Numbers of the next prompts."""
+        prompts = self.table.prompts
+        if self._edges is None:
+            return self._draws.permutation(prompts) if self._in_turn else self._draws.integers(prompts, size=_BLOCK)
+        if self._in_turn:
+            points = (self._draws.permutation(prompts) + self._draws.random()) / prompts
+        else:
+            points = self._draws.random(_BLOCK)
+        return np.minimum(np.searchsorted(self._edges, points, side="right"), prompts - 1)
 
     def check(self, prompt: int, row: int) -> int:
         """The prompt that the workload names for a request, if there is such a one.

@@ -9,34 +9,36 @@ from typing import Any
 import numpy as np
 
 from sim.request import Request
-from sim.results import GAP_COLUMNS, SAMPLE_COLUMNS, Floats, RequestColumns, Status
+from sim.results import ANSWER_COLUMNS, GAP_COLUMNS, SAMPLE_COLUMNS, Floats, RequestColumns, Status
 
 _FIELDS = (
     "row", "arrival_s", "model", "replica", "request_class", "prompt_tokens", "output_tokens", "generated_tokens",
     "queued_s", "scheduled_s", "first_token_s", "last_token_s", "finish_s", "preemptions", "cached_tokens", "status",
-    "prompt",
+    "prompt", "retries", "stages",
 )  # fmt: skip
 _WIDTH = len(_FIELDS)
 _INTEGERS = {
     "model", "replica", "request_class", "prompt_tokens", "output_tokens", "generated_tokens", "preemptions",
-    "cached_tokens", "status", "prompt",
+    "cached_tokens", "status", "prompt", "retries", "stages",
 }  # fmt: skip
 
 
 class Recorder:
     """Results of one simulation while it runs.
 
-    Rows are written when a request ends, as 17 numbers, and sorted into columns in the end.
+    Rows are written when a request ends, as numbers, and sorted into columns in the end.
     """
 
     def __init__(self) -> None:
         self._rows = array("d")
+        self._rejected = array("d")
         self._gaps = array("d")
         self._samples = array("d")
         self._sample_width = 0
         self._classes: dict[str, int] = {}
         self._names: list[str] | None = None
         self._sessions: list[str | None] | None = None
+        self._started_again_s: dict[int, float] = {}
 
     def class_index(self, name: str | None) -> int:
         """Number of a request class, numbered by first appearance."""
@@ -62,11 +64,10 @@ class Recorder:
         request: Request,
         model: int,
         replica: int,
-        request_class: int,
         finish_s: float,
         status: Status,
     ) -> None:
-        """A request has left the system, or the simulation has ended before it."""
+        """A request has left the system, or the simulation has ended before it; -1: no model, no replica."""
         spec = request.spec
         self._rows.extend(
             (
@@ -74,7 +75,7 @@ class Recorder:
                 spec.arrival_s,
                 model,
                 replica,
-                request_class,
+                request.request_class,
                 request.prompt_tokens,
                 spec.output_tokens,
                 request.outputs_delivered,
@@ -87,12 +88,33 @@ class Recorder:
                 request.cached_tokens,
                 status,
                 -1 if spec.prompt is None else spec.prompt,
+                request.retries,
+                request.stage,
+            )
+        )
+
+    def reject_answer(self, request: Request, model: int, replica: int) -> None:
+        """The router does not pass on the answer that a request has got."""
+        self._rejected.extend(
+            (
+                request.row,
+                model,
+                replica,
+                request.queued_s,
+                request.first_scheduled_s,
+                request.first_token_s,
+                request.last_token_s,
+                request.outputs_delivered,
             )
         )
 
     def gap(self, replica: int, row: int, from_s: float, to_s: float) -> None:
         """Two consecutive tokens of request ``row`` that are not the ends of consecutive steps."""
         self._gaps.extend((replica, row, from_s, to_s))
+
+    def start_again(self, row: int, now_s: float) -> None:
+        """What request ``row`` got until now is void."""
+        self._started_again_s[row] = now_s
 
     def sample(self, values: Sequence[float]) -> None:
         """Keep one row of :data:`sim.results.SAMPLE_COLUMNS` per replica."""
@@ -121,7 +143,15 @@ class Recorder:
 
     def gaps(self) -> Floats:
         """All gaps, shape (n, 4)."""
-        return np.array(self._gaps).reshape(-1, len(GAP_COLUMNS))
+        gaps = np.array(self._gaps).reshape(-1, len(GAP_COLUMNS))
+        if not self._started_again_s:
+            return gaps
+        void_until_s = [self._started_again_s.get(row, -np.inf) for row in gaps[:, 1].astype(np.int64).tolist()]
+        return gaps[gaps[:, 2] >= np.array(void_until_s)]
+
+    def rejected_answers(self) -> Floats:
+        """All answers that routers did not pass on, shape (n, 8)."""
+        return np.array(self._rejected).reshape(-1, len(ANSWER_COLUMNS))
 
     def samples(self) -> Floats:
         """All samples, shape (n, 7)."""

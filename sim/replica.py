@@ -9,7 +9,9 @@ from sim.engine import Engine
 from sim.random_streams import seed_sequence
 from sim.request import Request
 from sim.results import Status
+from sim.scheduler_base import Scheduler
 from sim.schedulers import build_scheduler
+from sim.shared_engine import SharedEngine
 from sim.stage import Stage
 from sim.step_timer import StepTimer
 
@@ -27,26 +29,45 @@ class Replica:
         self.spec = spec
         self.name = f"{model.name}/{place}"
         self.model_index = model_index
+        self.place = place
         self.index = index
+        self._model = model
+        self._crashes = 0
         self.settings = spec.settings
         self.safe_tokens = spec.settings.safe_tokens
         run = cluster.run
-        timer = StepTimer(
-            model.step_time,
-            overhead=model.overhead,
-            asynchronous=spec.settings.async_scheduling,
-            noise=None
-            if model.noise is None
-            else model.noise.stream(seed_sequence(run.seed, run.replication, f"step noise of {self.name}")),
+        scheduler = self._scheduler()
+        tenancy = cluster.tenancies.get(index)
+        self.engine = (
+            Engine(cluster.clock, scheduler, self, index=index, mode=run.mode)
+            if tenancy is None
+            else SharedEngine(cluster.clock, scheduler, self, index=index, mode=run.mode, tenancy=tenancy)
         )
-        scheduler = build_scheduler(spec.settings, timer, shared_content=run.shared_content)
-        self.engine = Engine(cluster.clock, scheduler, self, index=index, mode=run.mode)
-        self.engine.slowdown = spec.slowdown
+        self.engine.change_speed(spec.slowdown)
         self.total_blocks = scheduler.pool.total
+        self._start_stages()
+        self.admission = None if model.admission == AdmissionLimit() else model.admission
+
+    def _scheduler(self) -> Scheduler:
+        """A scheduler that knows of nothing yet."""
+        run, model, settings = self.cluster.run, self._model, self.spec.settings
+        noise = None
+        if model.noise is not None:
+            life = f" after crash {self._crashes}" if self._crashes else ""
+            noise = model.noise.stream(seed_sequence(run.seed, run.replication, f"step noise of {self.name}{life}"))
+        timer = StepTimer(model.step_time, overhead=model.overhead, asynchronous=settings.async_scheduling, noise=noise)
+        return build_scheduler(settings, timer, shared_content=run.shared_content)
+
+    def _start_stages(self) -> None:
+        model = self._model
         self.api_server = None if model.api_server.is_free else Stage(model.api_server)
         self.detokeniser = None if model.detokenise.is_free else Stage(model.detokenise)
-        self.admission = None if model.admission == AdmissionLimit() else model.admission
-        self.busy_at_sample_s = 0.0
+
+    def crash(self) -> None:
+        """Lose all requests, keys and values; the cluster knows where the requests go."""
+        self._crashes += 1
+        self.engine.crash(self._scheduler())
+        self._start_stages()
 
     def on_finish(self, request: Request, now_s: float) -> None:
         """The last token is out of the engine."""

@@ -9,6 +9,7 @@ from sim.workload import RequestSpec, Segment
 
 if TYPE_CHECKING:
     from sim.content_keys import KeyChain
+    from sim.policies import RequestView
     from sim.step import Step
 
 WAITING, RUNNING, PREEMPTED, DONE = range(4)
@@ -53,11 +54,16 @@ class Request:
         "prompt_tokens",
         "queued_s",
         "registered",
+        "request_class",
+        "retries",
         "row",
+        "sent_s",
         "shareable_blocks",
         "spec",
+        "stage",
         "state",
         "target",
+        "view",
     )
 
     def __init__(self, row: int, spec: RequestSpec, queued_s: float, max_model_len: int, name: str | int) -> None:
@@ -89,6 +95,15 @@ class Request:
         self.cancelled = False
         """Somebody gave it up; what the engine still does with it until the next step is of no interest."""
         self.preemptions = 0
+        self.retries = 0
+        """How often it was started again because its replica crashed."""
+        self.view: RequestView | None = None
+        """What policies see of it."""
+        self.request_class = 0
+        self.sent_s = math.nan
+        """When it was sent to its replica."""
+        self.stage = 0
+        """How many models have been asked, this one included."""
         self.cached_tokens = 0
         self.cached_on_resume = 0
         self.first_scheduled_s = math.nan

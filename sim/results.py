@@ -7,7 +7,7 @@ every inter-token latency follows exactly; the few tokens that do not follow fro
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
@@ -32,6 +32,8 @@ class Status(IntEnum):
     """The client cancelled it."""
     UNFINISHED = 4
     """Still in the system when the simulation ended."""
+    FAILED = 5
+    """Its replica crashed, or none was up, and nobody else answered it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,11 @@ class RequestColumns:
     """:class:`Status` codes."""
     prompt: Ints
     """Row of :attr:`SimulationResult.prompts`; -1 if requests have no prompts."""
+    retries: Ints
+    """How often it was started again because its replica crashed.  Times and tokens are those of the last start."""
+
+    stages: Ints
+    """Models that were asked for an answer: more than one if the router rejected some (a cascade), 0 if none was."""
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -92,6 +99,15 @@ because it was preempted or skipped between them."""
 
 SAMPLE_COLUMNS = ("time_s", "replica", "running", "waiting", "kv_used_blocks", "kv_total_blocks", "busy")
 """Columns of the periodic samples; ``busy`` is the share of the interval before the sample spent computing."""
+
+ANSWER_COLUMNS = (
+    "request", "model", "replica", "queued_s", "scheduled_s", "first_token_s", "last_token_s", "tokens",
+)  # fmt: skip
+"""Columns of the answers that a router did not pass on, by when they came; ``request`` is the row of the request, which
+itself has the times and tokens of the answer that was passed on."""
+
+OUTAGE_COLUMNS = ("replica", "from_s", "to_s")
+"""Columns of the outages: when a replica was down, up to the end of the simulation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +137,10 @@ class SimulationResult:
     """Shape (n, 7), columns :data:`SAMPLE_COLUMNS`."""
     busy_s: Floats
     """Seconds that each replica spent computing."""
+    rejected_answers: Floats = field(default_factory=lambda: np.empty((0, len(ANSWER_COLUMNS))))
+    """Shape (n, 8), columns :data:`ANSWER_COLUMNS`."""
+    outages: Floats = field(default_factory=lambda: np.empty((0, len(OUTAGE_COLUMNS))))
+    """Shape (n, 3), columns :data:`OUTAGE_COLUMNS`, by start."""
     end_s: float
     """When the simulation ended."""
     events: int

@@ -62,6 +62,15 @@ class RunLog:
         if self._straddle_s is None:
             self._straddle_s = step.end_of(ended)
 
+    def lose(self, step: Step, ended: int, now_s: float) -> None:
+        """The step after ``ended`` whole ones is lost in progress: it was busy time, and computed nothing."""
+        self.close(step, ended)
+        start_s = self.open_from_s(step)
+        self._straddle_s = None
+        if now_s > start_s:
+            step.tokens = 0
+            self._write(step, start_s, now_s, now_s - start_s, 0.0, 1)
+
     def _write(self, step: Step, start_s: float, end_s: float, first_s: float, growth_s: float, count: int) -> None:
         self._rows.extend((start_s, first_s, growth_s, count, step.sequences, step.tokens, step.blocks_used))
         step.logged += count

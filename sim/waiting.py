@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
@@ -30,6 +31,10 @@ class WaitingQueue(Protocol):
 
     def __getitem__(self, index: int, /) -> Request:
         """The head is at 0."""
+        ...
+
+    def __iter__(self) -> Iterator[Request]:
+        """All that wait; only the head's place is sure."""
         ...
 
     def __len__(self) -> int:
@@ -60,6 +65,9 @@ class PriorityQueue:
 
     def __getitem__(self, index: int, /) -> Request:
         return self._heap[index][3]
+
+    def __iter__(self) -> Iterator[Request]:
+        return (entry[3] for entry in self._heap)
 
     def __len__(self) -> int:
         return len(self._heap)

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from sim.cluster_spec import ClusterSpec
+from sim.prompts import PromptSpec
 from sim.results import Floats, SimulationResult, Status
 from sim.workload import RequestSpec
 
@@ -23,11 +24,33 @@ IDLE_SLEEP_S = 0.001
 
 def check_all(result: SimulationResult, cluster: ClusterSpec, requests: Sequence[RequestSpec]) -> None:
     """All invariants of one run; ``requests`` are its arrivals in order."""
-    check_conservation(result, requests)
+    check_conservation(result, requests, cluster.prompts)
     check_causality(result)
     check_tokens(result, cluster)
     check_kv(result)
     check_work_conservation(result)
+    check_faults(result, cluster)
+
+
+def check_faults(result: SimulationResult, cluster: ClusterSpec) -> None:
+    """Only what crashes fails, nobody is started again too often, and a replica that is down computes nothing."""
+    columns, faults = result.requests, cluster.faults
+    if faults is None:
+        assert not (columns.status == Status.FAILED).any(), "a request failed without faults"
+        assert not columns.retries.any(), "a request was started again without faults"
+        assert not len(result.outages), "a replica was down without faults"
+        return
+    assert columns.retries.max(initial=0) <= faults.most_retries
+    assert ((columns.retries == 0) | (faults.lost_requests != "fail")).all()
+    for number in range(len(result.replicas)):
+        log = run_log(result, number)
+        ends = row_ends(log)
+        for from_s, to_s in result.outages[result.outages[:, 0] == number][:, 1:]:
+            assert from_s <= to_s <= result.end_s
+            running = (log[:, 0] < to_s - SAME_S) & (ends > from_s + SAME_S)
+            assert not running.any(), f"replica {number} computes while it is down from {from_s} to {to_s}"
+            got_first = columns.first_token_s[columns.replica == number]
+            assert not ((got_first > from_s) & (got_first < to_s)).any(), f"replica {number} answers while it is down"
 
 
 def run_log(result: SimulationResult, replica: int) -> Floats:
@@ -52,7 +75,9 @@ def row_ends(log: Floats) -> Floats:
     return log[:, 0] + steps * log[:, 1] + log[:, 2] * (steps * (steps - 1) / 2)
 
 
-def check_conservation(result: SimulationResult, requests: Sequence[RequestSpec]) -> None:
+def check_conservation(
+    result: SimulationResult, requests: Sequence[RequestSpec], prompts: PromptSpec | None = None
+) -> None:
     """Every arrival until the end has one row, with what was asked for and one status."""
     columns = result.requests
     arrived = [request for request in requests if request.arrival_s <= result.end_s]
@@ -60,7 +85,13 @@ def check_conservation(result: SimulationResult, requests: Sequence[RequestSpec]
     asked = np.array([(spec.arrival_s, spec.prompt_tokens, spec.output_tokens) for spec in arrived]).reshape(-1, 3)
     np.testing.assert_array_equal(columns.arrival_s, asked[:, 0])
     np.testing.assert_array_equal(columns.prompt_tokens, asked[:, 1])
-    np.testing.assert_array_equal(columns.output_tokens, asked[:, 2])
+    if prompts is None or prompts.lengths == "workload":
+        np.testing.assert_array_equal(columns.output_tokens, asked[:, 2])
+    elif prompts.lengths == "table":
+        lengths = np.maximum(1, np.rint(prompts.table.output_tokens))
+        routed = columns.model >= 0
+        answers = lengths[columns.prompt[routed], columns.model[routed]]
+        np.testing.assert_array_equal(columns.output_tokens[routed], answers)
     if columns.request_id is not None:
         names = [str(row) if spec.request_id is None else spec.request_id for row, spec in enumerate(arrived)]
         assert list(columns.request_id) == names
@@ -74,7 +105,11 @@ def check_conservation(result: SimulationResult, requests: Sequence[RequestSpec]
     by_status = np.bincount(columns.status, minlength=len(Status))
     assert by_status.sum() == len(arrived)
     model_of = np.array([replica.model for replica in result.replicas])
-    np.testing.assert_array_equal(model_of[columns.replica], columns.model)
+    np.testing.assert_array_equal(np.append(model_of, -1)[columns.replica], columns.model)
+    assert (columns.status[columns.replica < 0] != Status.FINISHED).all(), "finished without a replica"
+    rejected = np.bincount(result.rejected_answers[:, 0].astype(np.int64), minlength=len(columns))
+    sent = (columns.replica >= 0) & (columns.stages > 0)
+    np.testing.assert_array_equal(columns.stages, rejected + sent, err_msg="models asked")
 
 
 def check_causality(result: SimulationResult) -> None:
@@ -123,6 +158,12 @@ def check_tokens(result: SimulationResult, cluster: ClusterSpec) -> None:
         tokens -= sum(_between(own, from_s + SAME_S, to_s - SAME_S) for from_s, to_s in skipped)
         assert tokens == generated, f"request {row} was given {tokens} tokens in {generated} steps"
         assert columns.cached_tokens[row] < columns.prompt_tokens[row], f"request {row} computed nothing of its prompt"
+    for row, model, replica, queued_s, scheduled_s, first_s, last_s, tokens in result.rejected_answers:
+        times = [columns.arrival_s[int(row)], queued_s, scheduled_s, first_s, last_s, result.end_s]
+        assert times == sorted(times), f"an answer to request {row:g} runs back: {times}"
+        assert result.replicas[int(replica)].model == model
+        steps = _between(ends[int(replica)], first_s - SAME_S, last_s + SAME_S)
+        assert 1 <= tokens <= steps, f"an answer to request {row:g} has {tokens} tokens in {steps} steps"
 
 
 def check_kv(result: SimulationResult) -> None:
@@ -143,7 +184,9 @@ def check_work_conservation(result: SimulationResult) -> None:
     gone_s = np.fmin(columns.finish_s, columns.last_token_s)
     gone_s = np.where(np.isnan(gone_s), result.end_s, gone_s)
     inside = ~np.isnan(columns.queued_s) & (columns.status != Status.REJECTED)
+    answers = result.rejected_answers
     for number in range(len(result.replicas)):
+        earlier = answers[answers[:, 2] == number]
         log = run_log(result, number)
         own = inside & (columns.replica == number)
         # A step in flight at the end is not in the log, but it is in busy_s.
@@ -154,6 +197,8 @@ def check_work_conservation(result: SimulationResult) -> None:
         for from_s, to_s in zip(idle_from, idle_to, strict=True):
             if to_s - from_s <= SAME_S:
                 continue
+            held_s = np.minimum(to_s, earlier[:, 6]) - np.maximum(from_s, earlier[:, 3])
+            assert held_s.max(initial=0.0) <= IDLE_SLEEP_S + SAME_S, f"replica {number} idles with an answer inside"
             held_s = np.minimum(to_s, gone_s[own]) - np.maximum(from_s, columns.queued_s[own])
             if len(held_s):
                 row = np.flatnonzero(own)[held_s.argmax()]

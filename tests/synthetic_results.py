@@ -27,6 +27,8 @@ _DEFAULTS = {
     "cached_tokens": 0,
     "status": Status.FINISHED,
     "prompt": -1,
+    "retries": 0,
+    "stages": 1,
 }
 
 

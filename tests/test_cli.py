@@ -304,7 +304,7 @@ def test_a_full_disk_keeps_the_earlier_results(refused, routerwise, tmp_path, mo
     assert list(tmp_path.iterdir()) == [out]
 
 
-@pytest.mark.parametrize("place", ["simulate", *WRITERS])
+@pytest.mark.parametrize("place", ["simulate_replication", *WRITERS])
 def test_ctrl_c(place, routerwise, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(scenarios.runner, place, failing(KeyboardInterrupt()))
@@ -382,7 +382,7 @@ def test_an_unwritable_place(refused, tmp_path):
 
 
 def test_an_unexpected_error_is_one_line_without_debug(routerwise, tmp_path, monkeypatch):
-    monkeypatch.setattr(scenarios.runner, "simulate", failing(ZeroDivisionError("by zero")))
+    monkeypatch.setattr(scenarios.runner, "simulate_replication", failing(ZeroDivisionError("by zero")))
     status, _, err = routerwise("run", *QUICK, "--out", tmp_path / "run")
     assert status == 1
     assert (

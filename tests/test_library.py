@@ -38,10 +38,14 @@ SHORT = {
     "mg1": FIRST_STEPS,
     "mm1": FIRST_STEPS,
     "mmc": FIRST_STEPS,
+    "mps-pair": ("workload.duration_s=30", "run.warmup=0"),
     "older-engine": ("workload.duration_s=30", "run.warmup=0"),
     "overload-drain": (SPIKE, "workload.duration_s=40"),
     "overload-drain-limits": (SPIKE, "workload.duration_s=40", "workload.deadline_s=20.02"),
+    "plan-demo": ("workload.duration_s=20", "run.warmup=0"),
+    "plan-demo-bursts": ("workload.duration_s=20", "run.warmup=0"),
     "processor-sharing": FIRST_STEPS,
+    "replica-crash": ("workload.duration_s=30", "faults.crashes.0.at_s=10.005", "faults.load_s=5"),
     "shared-prefix-chat": ("workload.duration_s=60",),
     "azure-code": (FEW,),
     "azure-conversation": (FEW,),
@@ -244,6 +248,33 @@ def test_the_threshold_lets_short_prompts_through():
 def test_more_memory_ends_the_preemptions():
     assert summary_of("kv-pressure")["overall"]["preemptions"] > 500
     assert summary_of("kv-pressure", "models.llama-7b.replicas.0.memory_share=1")["overall"]["preemptions"] == 0
+
+
+def test_neighbours_cost_more_than_their_caps():
+    """Medians over a GPU for each: the caps alone, what beside them the memory bandwidth costs, and the worst case."""
+    short = ("workload.duration_s=150",)
+    own_gpus = ("models.one.latency.share=1", "models.other.latency.share=1", "models.other.replicas.0.gpus=[1]")
+    apart = summary_of("mps-pair", *short, *own_gpus, "gpus.count=2")["overall"]["tpot_s"]["p50"]
+    isolated, bandwidth, capped = (
+        summary_of("mps-pair", *short, f"contention={kind}")["overall"]["tpot_s"]["p50"] / apart
+        for kind in ("isolated", "bandwidth", "capped")
+    )
+    assert 1.1 < isolated < 1.18 < bandwidth < 1.25 < capped < 1.5
+
+
+def test_a_crash_costs_those_who_were_there():
+    short = ("workload.duration_s=400",)
+    spared, crash, lost = (
+        summary_of("replica-crash", *short, *changes)["overall"]
+        for changes in (("faults=null",), (), ("faults.lost_requests=fail",))
+    )
+    assert (spared["retries"], spared["slo_attainment"]) == (0, 1.0)
+    assert crash["requests"]["finished"] == crash["requests"]["total"] == spared["requests"]["total"]
+    assert 20 < crash["retries"] == lost["requests"]["failed"] < 40
+    missed = 1 - crash["slo_attainment"]
+    assert missed == pytest.approx(1 - lost["slo_attainment"], rel=0.2)
+    assert missed == pytest.approx(crash["retries"] / crash["requests"]["total"], rel=0.2)
+    assert crash["ttft_s"]["max"] > 5.0 > 10 * spared["ttft_s"]["max"]
 
 
 def test_limits_help_those_who_are_let_in():

@@ -93,7 +93,8 @@ def test_the_command_writes_rows_and_a_picture(tmp_path, capsys):
     out = tmp_path / "live"
     problem = small_problem(tmp_path)
     short = ["--set", "workload.duration_s=20", "--set", "run.warmup=2", "--set", "prompts.table={builtin: 300}"]
-    main(["study", "live", str(problem), "--case", "2:14:400", "--replications", "2", "--jobs", "1", "--out", str(out), *short])
+    few = ["--case", "2:14:400", "--replications", "2", "--jobs", "1"]
+    main(["study", "live", str(problem), *few, "--out", str(out), *short])
     rows = list(csv.DictReader((out / "live.csv").open()))
     systems = [row["system"] for row in rows]
     assert systems == [

@@ -109,6 +109,7 @@ def test_summary_by_hand():
         "timed_out": 0,
         "aborted": 0,
         "unfinished": 1,
+        "failed": 0,
     }
     assert overall["requests_per_s"] == pytest.approx(2 / 5)
     assert overall["prompt_tokens_per_s"] == pytest.approx(42 / 5)

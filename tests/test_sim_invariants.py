@@ -44,13 +44,17 @@ def test_invariants_of_generated_clusters():
         result = simulate(case.cluster, case.traffic(), case.run)
         check_all(result, case.cluster, case.requests)
         seen.update(Status(status).name for status in set(result.requests.status.tolist()))
+        seen["retried"] += result.requests.retries.any()
         seen["preempted"] += result.requests.preemptions.any()
         seen["cached"] += result.requests.cached_tokens.any()
         seen["gaps"] += len(result.gaps) > 0
+        seen["rejected answers"] += len(result.rejected_answers) > 0
+        seen["never routed"] += (result.requests.replica < 0).any()
 
     check()
     # The clusters are worth checking: these are the numbers of runs in which such a thing happens.
-    for what in ("FINISHED", "REJECTED", "ABORTED", "TIMED_OUT", "UNFINISHED", "preempted", "cached", "gaps"):
+    statuses = ("FINISHED", "REJECTED", "ABORTED", "TIMED_OUT", "UNFINISHED", "FAILED")
+    for what in (*statuses, "retried", "preempted", "cached", "gaps", "rejected answers", "never routed"):
         assert seen[what] >= 15, f"{what} in {seen[what]} runs only"
 
 
@@ -303,7 +307,7 @@ def test_hash_randomisation_changes_nothing():
 
 def test_a_request_view_has_no_answer_length():
     assert RequestView._fields == (
-        "row", "now_s", "prompt_tokens", "model", "request_class", "session", "priority", "content",
+        "row", "now_s", "prompt_tokens", "model", "request_class", "session", "priority", "content", "prompt", "scores",
     )  # fmt: skip
 
 
@@ -335,7 +339,7 @@ def test_policies_see_requests_and_loads_but_no_answer_length(monkeypatch):
     simulate(cluster, traffic(requests), RunSpec())
     assert len(spy.seen) == 6
     assert [seen[0][0] for seen in spy.seen] == [0, 0, 1, 1, 2, 2]
-    assert spy.seen[4][0] == (2, 2.0, 12, None, "chat", "s", 2, None)
+    assert spy.seen[4][0] == (2, 2.0, 12, None, "chat", "s", 2, None, None, None)
     assert spy.seen[5][1:3] == ((2,), (21,))
     assert spy.seen[5][3] > 0
     assert not any(str(length) in repr(spy.seen) for length in lengths)

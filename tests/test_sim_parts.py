@@ -213,7 +213,8 @@ def test_columns_of_different_lengths_are_an_error():
 def ended(recorder, row, *, status=Status.FINISHED, request_class=None, finish_s=9.0):
     one = Request(row, RequestSpec(float(row), 10 + row, 5), float(row), 100, row)
     one.outputs_delivered = 5
-    recorder.end(one, 1, 2, recorder.class_index(request_class), finish_s, status)
+    one.request_class = recorder.class_index(request_class)
+    recorder.end(one, 1, 2, finish_s, status)
 
 
 def test_rows_come_out_by_arrival_whenever_they_ended():

@@ -13,6 +13,7 @@ from scenarios.workloads.request_chunks import concatenate, make_chunk, slice_ro
 from scenarios.workloads.transforms import (
     Cap,
     MagnifyBursts,
+    PoissonGaps,
     Repeat,
     ScaleRate,
     Window,
@@ -108,6 +109,20 @@ def test_magnify_bursts_changes_the_burstiness_only():
     edges = np.arange(0, times[-1], 300.0)
     for moved in spread.values():
         np.testing.assert_array_equal(np.histogram(moved, edges)[0][:-1], np.histogram(times, edges)[0][:-1])
+
+
+def test_poisson_gaps_keep_the_requests_and_forget_the_bursts():
+    times = np.sort(np.concatenate([poisson(5000), np.floor(poisson(5000))]))
+    out = run(PoissonGaps(rate_per_s=4.0), chunk_from(times), 100)
+    assert out.prompt_tokens.tolist() == list(range(1, len(times) + 1))
+    gaps = np.diff(out.arrival_s)
+    assert gaps.mean() == pytest.approx(0.25, rel=0.05)
+    assert gaps.std() / gaps.mean() == pytest.approx(1.0, rel=0.05)
+    assert dispersion(out.arrival_s, 10.0) == pytest.approx(1.0, abs=0.2)
+    np.testing.assert_allclose(run(PoissonGaps(rate_per_s=4.0), chunk_from(times), 7).arrival_s, out.arrival_s)
+    for wrong in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(InputError, match="rate_per_s"):
+            PoissonGaps(rate_per_s=wrong)
 
 
 def test_repeat():

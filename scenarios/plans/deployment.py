@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from latency_models.errors import InputError, invalid, unknown_name
 from optimizer.plan import Plan, PlannedModel, PlannedRouting
 from scenarios.deployed_latency import at_share, latency_at_tp, own_tp
 from scenarios.model_section import ModelSection, PolicySection
+from scenarios.prompt_tables.sections import prompt_table
 from scenarios.schema import GpuSection, Scenario
+
+_TIE = 1e-6
+"""Net scores that are nearer than prices are known."""
+_AGREEMENT = 0.05
+"""Most by which a fraction may differ from what the prices give: the prompts may be another sample of the same kind."""
 
 
 def deployed(scenario: Scenario, plan: Plan, *, rate_per_s: float | None = None) -> Scenario:
@@ -29,11 +37,14 @@ def deployed(scenario: Scenario, plan: Plan, *, rate_per_s: float | None = None)
     Raises
     ------
     InputError
-        The plan is for other models, or for a tp or share that a latency section cannot tell.
+        The plan is for other models or more GPUs, for a tp or share that a latency section cannot tell, or its prices
+        and fractions disagree on the scenario's prompts.
     """
     for name in plan.models:
         if name not in scenario.models:
             raise unknown_name(f"model of plan {plan.name}", name, scenario.models)
+    if scenario.gpus.count is not None and scenario.gpus.count < plan.gpus.count:
+        raise invalid("gpus.count", scenario.gpus.count, f"at least the {plan.gpus.count} GPUs of plan {plan.name}")
     routing = routing_at(plan, rate_per_s)
     changes: dict[str, Any] = {
         "gpus": GpuSection(count=plan.gpus.count, memory_gib=scenario.gpus.memory_gib),
@@ -42,17 +53,47 @@ def deployed(scenario: Scenario, plan: Plan, *, rate_per_s: float | None = None)
             for name, section in scenario.models.items()
             if name in plan.models
         },
-        "routing": PolicySection.model_validate(
-            {"kind": routing.policy, "prices": routing.prices, "fractions": routing.fractions}
-        ),
+        # One model answers everything, with scores or without.
+        "routing": None if len(plan.models) == 1 else _by_price(routing),
     }
-    planned = scenario.model_copy(update=changes)
-    if planned.prompts is None and len(plan.models) > 1:
+    if scenario.prompts is not None:
+        bias = {name: value for name, value in scenario.prompts.score_bias.items() if name in plan.models}
+        changes["prompts"] = scenario.prompts.model_copy(update={"score_bias": bias})
+    elif len(plan.models) > 1:
         raise InputError(
             f"plan {plan.name} routes by predicted scores, but scenario {scenario.name} has no prompts section; "
             "add one, such as prompts: builtin"
         )
+    planned = scenario.model_copy(update=changes)
+    _check_routing(plan, routing, planned)
     return planned
+
+
+def _by_price(routing: PlannedRouting) -> PolicySection:
+    return PolicySection.model_validate(
+        {"kind": routing.policy, "prices": routing.prices, "fractions": routing.fractions}
+    )
+
+
+def _check_routing(plan: Plan, routing: PlannedRouting, planned: Scenario) -> None:
+    """Refuse prices that send the prompts elsewhere than the fractions say."""
+    if planned.prompts is None:
+        return
+    columns = {name: planned.models[name].scores or name for name in planned.models}
+    table, _ = prompt_table(planned.prompts.table, columns)
+    net = table.predicted - np.array([routing.prices[name] for name in columns])
+    best = net >= net.max(axis=1, keepdims=True) - _TIE
+    alone = (best & (best.sum(axis=1, keepdims=True) == 1)).mean(axis=0)
+    for name, least, most in zip(columns, alone, best.mean(axis=0), strict=True):
+        fraction = routing.fractions[name]
+        if not least - _AGREEMENT <= fraction <= most + _AGREEMENT:
+            found = f"{least:.3f}" if most - least < 1e-3 else f"{least:.3f} to {most:.3f}"
+            raise invalid(
+                f"fraction of {name} in plan {plan.name}",
+                fraction,
+                f"what its prices give on the prompts of {planned.name}: {found}",
+                "Make the plan for these prompts, or validate it on those that it was made for.",
+            )
 
 
 def routing_at(plan: Plan, rate_per_s: float | None = None) -> PlannedRouting:

@@ -12,7 +12,7 @@ from scenarios.summary_table import results_console
 
 
 def print_promises(figures: Sequence[PromisedFigure], console: Console | None = None) -> None:
-    """Print one line per figure; nothing if there are none."""
+    """Print one line per figure; nothing if there are none; of latencies without a target mean and P95."""
     if not figures:
         return
     table = Table(box=None, pad_edge=False)
@@ -20,6 +20,8 @@ def print_promises(figures: Sequence[PromisedFigure], console: Console | None = 
     for heading in ("promised", "simulated", "difference", "target"):
         table.add_column(heading, justify="right")
     for figure in figures:
+        if figure.limit is None and figure.name.endswith(("P90", "P99")):
+            continue
         table.add_row(
             figure.name + {"s": " (ms)", "requests/s": " (requests/s)"}.get(figure.unit, ""),
             _number(figure.promised, figure.unit),

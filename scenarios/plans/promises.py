@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.summary import Summary
+from latency_models.errors import InputError
 from optimizer.plan import Plan, PromisedLoad, PromisedSlo
+from scenarios.plans.deployment import routing_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,15 +36,15 @@ def promised_figures(plan: Plan, summary: Summary, *, rate_per_s: float | None =
     plan : Plan
         With a promise; without one there is nothing to compare.
     summary : dict
-        Of :func:`analysis.summary.summarise`, or of several replications.
+        Of :func:`analysis.summary.summarise`, or of several replications; if its models have a ``fraction`` besides, it
+        has an interval then.
     rate_per_s : float, optional
         Which of the plan's loads; may be left out if there is one.
     """
     if plan.promise is None:
         return []
-    rates = [load.rate_per_s for load in plan.promise.loads]
-    load = plan.promise.loads[0 if rate_per_s is None else rates.index(rate_per_s)]
-    routing = next(entry for entry in plan.routing if entry.rate_per_s == load.rate_per_s)
+    load = promised_load(plan, rate_per_s)
+    routing = routing_at(plan, load.rate_per_s)
     overall = summary["overall"]
     found = [
         _figure("score, predicted", "score", load.score, overall.get("quality", {}).get("predicted")),
@@ -56,7 +58,7 @@ def promised_figures(plan: Plan, summary: Summary, *, rate_per_s: float | None =
     found += [_slo_figure(slo, load, summary) for slo in load.slos]
     for name, fraction in routing.fractions.items():
         group = summary["by_model"][name]
-        share = _ratio(group["requests"]["total"], overall["requests"]["total"])
+        share = group.get("fraction") or _ratio(group["requests"]["total"], overall["requests"]["total"])
         found.append(_figure(f"{name}: fraction", "share", fraction, share))
         found += [
             _figure(f"{name}: {_words(statistic)}", "s", value, _statistic(group, statistic))
@@ -65,13 +67,33 @@ def promised_figures(plan: Plan, summary: Summary, *, rate_per_s: float | None =
     return found
 
 
+def promised_load(plan: Plan, rate_per_s: float | None = None) -> PromisedLoad:
+    """What a plan promised at one of its loads.
+
+    Raises
+    ------
+    InputError
+        It promised nothing, or has no such load; or it has several and none is named.
+    """
+    rate_per_s = routing_at(plan, rate_per_s).rate_per_s
+    for load in () if plan.promise is None else plan.promise.loads:
+        if load.rate_per_s == rate_per_s:
+            return load
+    raise InputError(f"plan {plan.name} promises nothing at {rate_per_s:g} requests/s; name the SLOs yourself")
+
+
+def is_late_share(slo: PromisedSlo) -> bool:
+    """Whether a promise is the share of all requests that are late, and not a latency."""
+    return slo.statistic != "mean" and slo.model is None and slo.limit != slo.target_s
+
+
 def _slo_figure(slo: PromisedSlo, load: PromisedLoad, summary: Summary) -> PromisedFigure:
     statistic = f"{slo.metric}_{slo.statistic}_s"
     group = summary["overall"] if slo.model is None else summary["by_model"][slo.model]
     whose = "all models" if slo.model is None else slo.model
     simulated = _statistic(group, statistic)
     # The promise for a percentile of all requests is a share of late ones; its latency is not known, only its limit.
-    promised = slo.value if slo.statistic == "mean" or slo.model is not None else slo.target_s
+    promised = slo.target_s if is_late_share(slo) else slo.value
     return _figure(f"{whose}: {_words(statistic)}", "s", promised, simulated, limit=slo.target_s)
 
 

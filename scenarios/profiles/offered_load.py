@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from latency_models.errors import InputError
-from scenarios.workloads.arrival_processes import MMPP2, Deterministic, Diurnal, Gamma, Poisson, Spikes, Weibull
+from scenarios.workloads.arrival_processes import (
+    MMPP2,
+    Deterministic,
+    Diurnal,
+    Gamma,
+    Poisson,
+    Spikes,
+    Weibull,
+    at_rate_times,
+)
 from scenarios.workloads.build import build_traffic
 from scenarios.workloads.config import Client, MixtureWorkload, SyntheticWorkload, WorkloadConfig, clients_of
 from scenarios.workloads.request_chunks import with_columns
@@ -144,12 +153,7 @@ def offered(workload: WorkloadConfig, load: Load, seed: np.random.SeedSequence) 
 
 def _scaled(client: Client, factor: float, changes: Mapping[str, Any]) -> SyntheticWorkload:
     """The client at a multiple of its rate, with other changes."""
-    arrivals = _stationary(client)
-    if isinstance(arrivals, MMPP2):
-        first, second = arrivals.rates_per_s
-        arrivals = replace(arrivals, rates_per_s=(first * factor, second * factor))
-    else:
-        arrivals = replace(arrivals, rate_per_s=arrivals.rate_per_s * factor)
+    arrivals = at_rate_times(_stationary(client), factor)
     return _synthetic(client).model_copy(update={"arrivals": arrivals, **changes})
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from scenarios.profiles.offered_load import Load
 from scenarios.profiles.replication import RunFigures, run_at
 from scenarios.profiles.schema import ProfileSpec
 from scenarios.schema import Scenario
+from scenarios.worker_processes import worker_processes
 
 
 @dataclass(slots=True)
@@ -74,7 +72,7 @@ def run_profile(
         The profile contradicts itself or describes what no curve can be made of.
     """
     profiled = configurations_of(spec)
-    with _executor(options.jobs) as executor:
+    with worker_processes(options.jobs) as executor:
         return _Profiler(spec, profiled, options, executor, report).curves()
 
 
@@ -197,44 +195,3 @@ def _run(job_json: str, key: str, cache_dir: Path | None) -> dict[str, Any]:
 def _scenario(scenario_json: str) -> Scenario:
     """Validating a scenario with large tables takes longer than a run."""
     return Scenario.model_validate_json(scenario_json)
-
-
-@contextmanager
-def _executor(jobs: int) -> Iterator[Executor]:
-    executor = _InThisProcess() if jobs == 1 else _processes(jobs)
-    try:
-        yield executor
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def _processes(jobs: int) -> Executor:
-    # A fresh interpreter for each: a fork would copy the threads of a progress bar in mid-air.
-    return _Processes(jobs, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent)
-
-
-class _Processes(ProcessPoolExecutor):
-    """Workers that Ctrl-C, which a terminal sends to all processes, does not reach even while they start."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        # The first job starts the workers, which inherit what is blocked.  Windows has no such thing.
-        if not hasattr(signal, "pthread_sigmask"):
-            return super().submit(fn, *args, **kwargs)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return super().submit(fn, *args, **kwargs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-class _InThisProcess(Executor):
-    """Does every job when it is handed in."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future

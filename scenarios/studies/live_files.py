@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.pictures import logarithmic, picture
 from scenarios.studies.live_study import LiveRow
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 Row = dict[str, Any]
 
 _PANEL_IN = (3.4, 3.2)
+_MOST_COLUMNS = 3
 _MARKERS = "osD^v"
 
 
@@ -52,31 +56,48 @@ def printed_live(rows: Sequence[LiveRow]) -> str:
 
 
 def plot_live(rows: Sequence[LiveRow], path: Path) -> None:
-    """Draw mean TTFT over achieved score, a panel for each case, with the target as a line."""
-    cases = list(dict.fromkeys(row.case for row in rows))
+    """Draw mean TTFT over achieved score, a panel for each case that anything ran in, with the target as a line."""
     systems = list(dict.fromkeys(row.system for row in rows))
-    with picture(path, 1, len(cases), size=_PANEL_IN) as (_, axes):
-        for case, panel in zip(cases, axes[0], strict=True):
-            for number, system in enumerate(systems):
-                for row in rows:
-                    if row.case != case or row.system != system or row.ttft_s is None or row.achieved is None:
-                        continue
-                    panel.errorbar(
-                        row.achieved.estimate,
-                        row.ttft_s.estimate,
-                        xerr=row.achieved.half_width,
-                        yerr=min(row.ttft_s.half_width, 0.9 * row.ttft_s.estimate),
-                        fmt=_MARKERS[number % len(_MARKERS)],
-                        label=system,
-                        capsize=2,
-                    )
+    drawn = [row for row in rows if row.ttft_s is not None]
+    cases = list(dict.fromkeys(row.case for row in drawn)) or [rows[0].case]
+    columns = min(_MOST_COLUMNS, len(cases))
+    lines = -(-len(cases) // columns)
+    with picture(path, lines, columns, size=_PANEL_IN) as (figure, axes):
+        panels = [panel for line in axes for panel in line]
+        for panel in panels[len(cases) :]:
+            panel.set_visible(False)
+        for case, panel in zip(cases, panels, strict=False):
+            for row in drawn:
+                if row.case == case:
+                    _draw(panel, row, systems.index(row.system))
             panel.axhline(case.target_s, color="0.3", linestyle="--", linewidth=1)
-            panel.set(xlabel="achieved score", title=str(case))
+            panel.set(xlabel="achieved score", ylabel="mean TTFT (s)", title=str(case))
             logarithmic(panel, y=True)
-        axes[0][0].set_ylabel("mean TTFT (s); dashed: target")
         handles = {
-            label: handle for panel in axes[0] for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+            label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
         }
-        axes[0][-1].legend(
-            list(handles.values()), list(handles), loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False
+        figure.legend(
+            list(handles.values()),
+            list(handles),
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=3,
+            title="dashed: target",
+            frameon=False,
         )
+
+
+def _draw(panel: Axes, row: LiveRow, number: int) -> None:
+    assert row.ttft_s is not None
+    assert row.achieved is not None
+    low = max(row.ttft_s.low, 0.1 * row.ttft_s.estimate)
+    panel.errorbar(
+        row.achieved.estimate,
+        row.ttft_s.estimate,
+        xerr=row.achieved.half_width,
+        yerr=[[row.ttft_s.estimate - low], [row.ttft_s.half_width]],
+        fmt=_MARKERS[number % len(_MARKERS)],
+        color=f"C{number}",
+        label=row.system,
+        capsize=2,
+    )

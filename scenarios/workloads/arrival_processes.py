@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -364,3 +364,16 @@ AnyArrivals = Annotated[
     Poisson | Gamma | Weibull | Deterministic | MMPP2 | Diurnal | Spikes, Field(discriminator="kind")
 ]
 """Any arrival process, told apart by ``kind``."""
+
+
+def at_rate_times(arrivals: AnyArrivals, factor: float) -> AnyArrivals:
+    """The process with all rates multiplied: denser at all times, with the same variation and the same states."""
+    if isinstance(arrivals, MMPP2):
+        first, second = arrivals.rates_per_s
+        return replace(arrivals, rates_per_s=(first * factor, second * factor))
+    if isinstance(arrivals, Diurnal):
+        return replace(arrivals, profile=tuple((time_s, rate * factor) for time_s, rate in arrivals.profile))
+    if isinstance(arrivals, Spikes):
+        windows = tuple(replace(entry, extra_rate_per_s=entry.extra_rate_per_s * factor) for entry in arrivals.windows)
+        return replace(arrivals, base=at_rate_times(arrivals.base, factor), windows=windows)
+    return replace(arrivals, rate_per_s=arrivals.rate_per_s * factor)

@@ -1,4 +1,4 @@
-"""Changes to a stream of requests: cut, speed up, thin, make burstier, repeat, merge, cap.
+"""Changes to a stream of requests: cut, speed up, thin, make burstier, repeat, merge, cap, lengthen.
 
 A transform is a frozen configuration with one method, ``apply``, which maps a source of chunks to a stream of chunks.
 All of them stream; what each holds in memory is said where it is more than a chunk.
@@ -157,6 +157,30 @@ class MagnifyBursts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoissonGaps:
+    """The same requests in the same order, with independent exponential gaps in place of their own: a Poisson process.
+
+    ``rate_per_s`` is its rate; at the mean rate of the stream, what changes is its burstiness alone.
+    """
+
+    kind: Literal["poisson-gaps"] = "poisson-gaps"
+    rate_per_s: float
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    def __post_init__(self) -> None:
+        check_finite("rate_per_s", self.rate_per_s, exclusive=True)
+
+    def apply(self, source: ChunkSource, seed: np.random.SeedSequence) -> Iterator[RequestChunk]:
+        """The stream with other arrival times."""
+        rng = named_generator(seed, "Poisson gaps")
+        last_s = 0.0
+        for chunk in source():
+            times = last_s + np.cumsum(rng.exponential(1.0 / self.rate_per_s, len(chunk.arrival_s)))
+            last_s = float(times[-1]) if len(times) else last_s
+            yield with_columns(chunk, arrival_s=times)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Repeat:
     """Play the stream ``times`` times, one after the other.
 
@@ -232,6 +256,24 @@ class Cap:
                 return
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleLengths:
+    """Multiply the lengths of answers by ``output_factor``, rounded and at least one token."""
+
+    kind: Literal["scale-lengths"] = "scale-lengths"
+    output_factor: float
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    def __post_init__(self) -> None:
+        check_finite("output_factor", self.output_factor, exclusive=True)
+
+    def apply(self, source: ChunkSource, seed: np.random.SeedSequence) -> Iterator[RequestChunk]:
+        """The same requests with longer, or below 1 shorter, answers."""
+        for chunk in source():
+            scaled = np.rint(output_lengths(chunk) * self.output_factor).astype(np.int64)
+            yield with_columns(chunk, output_tokens=np.maximum(scaled, 1))
+
+
 def cut_content(content: tuple[Segment, ...] | None, tokens: int) -> tuple[Segment, ...] | None:
     """The first ``tokens`` tokens of ``content``."""
     if content is None or sum(length for _, length in content) <= tokens:
@@ -290,7 +332,9 @@ def _next_rows(stream: Iterator[RequestChunk]) -> RequestChunk | None:
     return next((chunk for chunk in stream if len(chunk.arrival_s)), None)
 
 
-AnyTransform = Annotated[Window | ScaleRate | MagnifyBursts | Repeat | Cap, Field(discriminator="kind")]
+AnyTransform = Annotated[
+    Window | ScaleRate | MagnifyBursts | PoissonGaps | Repeat | Cap | ScaleLengths, Field(discriminator="kind")
+]
 """Any transform, told apart by ``kind``."""
 
 

@@ -1,0 +1,139 @@
+"""``routerwise validate``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from analysis.pictures import check_picture_path
+from latency_models.errors import InputError
+from optimizer.plan import read_plan
+from scenarios.plans.deployment import deployed
+from scenarios.plans.promise_table import print_promises
+from scenarios.plans.promises import promised_figures
+from scenarios.replicated import is_trace, replicating
+from scenarios.scenario_files import load_scenario
+from scenarios.studies.study_progress import study_progress
+from scenarios.validation.gap import explain_gap
+from scenarios.validation.gap_plot import plot_gaps
+from scenarios.validation.gap_report import gaps_json, print_gaps
+from scenarios.validation.report import print_validation, validation_json, verdict_line
+from scenarios.validation.targets import parse_target, promised_targets
+from scenarios.validation.validate import EXIT_STATUS, TOLERATED_UNANSWERED, ValidationOptions
+from scenarios.validation.validate import validate as run_validation
+
+_FIRST, _FIRST_WITH_GAP = 5, 10
+
+
+@click.command()
+@click.argument("plan_file", metavar="PLAN", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("scenario")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of all random streams.")
+@click.option("--rate", "rate_per_s", type=float, help="Which of the plan's loads, where it has several.")
+@click.option(
+    "--slo",
+    "slos",
+    multiple=True,
+    metavar="SLO",
+    help="Instead of the promised SLOs, as in a problem file: 'metric: ttft, statistic: p95, target_ms: 300'.",
+)
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the verdicts.")
+@click.option(
+    "--first",
+    type=click.IntRange(min=2),
+    help="Replications before the first look (at most so many with --window); default: 5, or 10 with --gap.",
+)
+@click.option("--most", type=click.IntRange(min=2), default=40, show_default=True, help="Replications at most.")
+@click.option(
+    "--window", "window_s", type=float, metavar="SECONDS", help="Parts of a trace that stand for replications."
+)
+@click.option(
+    "--unanswered",
+    type=float,
+    default=TOLERATED_UNANSWERED,
+    show_default=True,
+    help="Share of requests without an answer with which an SLO on a mean can still hold.",
+)
+@click.option("--gap", is_flag=True, help="Attribute what differs from the promise to causes, by further runs.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="With --gap: draw it, to a .png, .svg or .pdf."
+)
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Processes; default: one per core. Results do not depend on it."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON instead of tables.")
+def validate(
+    plan_file: Path,
+    scenario: str,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    rate_per_s: float | None,
+    slos: tuple[str, ...],
+    confidence: float,
+    first: int | None,
+    most: int,
+    window_s: float | None,
+    unanswered: float,
+    gap: bool,
+    plot: Path | None,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Find out whether PLAN keeps its SLOs in SCENARIO (a YAML file, or a name from `routerwise scenarios`).
+
+    Replications are added until that is clear. Exit status 0 if it holds, 3 if it is broken, 5 if it is undecided. See
+    docs/validate.md.
+    """
+    if plot is not None:
+        if not gap:
+            raise InputError("--plot draws the gap report; give --gap too")
+        check_picture_path("--plot", plot)
+    # A verdict can be clear before the effects of the causes are.
+    first = min(first or (_FIRST_WITH_GAP if gap else _FIRST), most)
+    options = ValidationOptions(confidence=confidence, first=first, most=most, tolerance=unanswered, window_s=window_s)
+    plan = read_plan(plan_file)
+    targets = tuple(parse_target(text) for text in slos) or promised_targets(plan, rate_per_s)
+    given = load_scenario(scenario, [*overrides, *([] if seed is None else [f"seed={seed}"])])
+    planned = deployed(given, plan, rate_per_s=rate_per_s)
+    if is_trace(planned.workload) and window_s is None:
+        click.echo(
+            "Note: replications of a trace have the same requests, so the verdict is about this trace alone; --window "
+            "cuts it into parts, for a verdict about traffic like it",
+            err=True,
+        )
+    with replicating(jobs or os.cpu_count() or 1) as replicator:
+        with study_progress("Replications until the next look") as show:
+            report = None if show is None else lambda done, total: show("Replications until the next look", done, total)
+            found = run_validation(planned, targets, replicator, options, report)
+        explained = None
+        if gap:
+            with study_progress("Runs without causes") as show:
+                report = None if show is None else lambda done, total: show("Runs without causes", done, total)
+                explained = explain_gap(
+                    plan, planned, targets, found, replicator, rate_per_s=rate_per_s, window_s=window_s, report=report
+                )
+    figures = promised_figures(plan, found.summary, rate_per_s=rate_per_s)
+    if plot is not None and explained is not None and not explained.attributed:
+        click.echo("Note: there is nothing to draw, since in some run no request has the promised figures", err=True)
+        plot = None
+    if plot is not None and explained is not None:
+        plot_gaps(explained, plot)
+    if as_json:
+        import json
+
+        values = validation_json(found, figures) | ({} if explained is None else {"gap": gaps_json(explained)})
+        click.echo(json.dumps({"plan": plan.name, "scenario": planned.name} | values, indent=2, allow_nan=False))
+    else:
+        print_validation(f"plan {plan.name} on {planned.name}", found)
+        click.echo()
+        print_promises(figures)
+        if explained is not None:
+            print_gaps(explained)
+        click.echo(f"\n{verdict_line(found)}")
+        if plot is not None:
+            click.echo(f"Picture: {plot}")
+    sys.exit(EXIT_STATUS[found.outcome])
