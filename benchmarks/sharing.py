@@ -17,9 +17,9 @@ from latency_models.step_time import StepTimeModel
 from scenarios.workloads.config import parse_workload
 from sim.cluster import simulate
 from sim.cluster_spec import ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec
-from sim.contention import BandwidthContention
 from sim.results import SimulationResult
 from sim.settings import EngineSettings
+from sim.sharing.contention import BandwidthContention
 from sim.workload import RequestChunk
 
 AT_MOST = Target(at_most=3.0)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from latency_models.sections.base import refuse_in_pydantic
 from sim.cluster_spec import ClusterSpec
-from sim.contention import ContentionModel, contention_model
+from sim.sharing.contention import ContentionModel, contention_model
 
 _MOST_NAMED = 8
 

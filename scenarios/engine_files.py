@@ -16,8 +16,8 @@ from analysis.result_files import replacing
 from latency_models.errors import InputError, check_finite, invalid, unknown_name
 from latency_models.laws.linear import LinearStepTime
 from latency_models.step_time import StepTimeModel
-from sim.engine_trace import REQUEST_FIELDS, STEP_FIELDS, EngineTrace
 from sim.settings import EngineSettings
+from sim.vllm.engine_trace import REQUEST_FIELDS, STEP_FIELDS, EngineTrace
 from sim.workload import RequestSpec, Segment
 
 _WORKLOAD_KEYS = (

@@ -21,7 +21,7 @@ from scenarios.section import Count, Index, NonNegative, Positive, Section
 from sim.cluster_spec import AdmissionLimit, ClusterSpec, ModelSpec, NoiseModel, PolicySpec, ReplicaSpec
 from sim.settings import EngineSettings
 from sim.stage import StageSpec
-from sim.step_timer import EngineOverhead
+from sim.vllm.step_timer import EngineOverhead
 
 _BALANCERS_WITHOUT_LOADS = ("round-robin", "random")
 

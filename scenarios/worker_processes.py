@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,9 @@ from multiprocessing import active_children, get_context
 from typing import Any
 
 from latency_models.errors import check_count
+
+_TERMINATED = 143
+"""What a shell reports of a process that was asked to end."""
 
 
 @contextmanager
@@ -54,10 +58,10 @@ class _Processes(ProcessPoolExecutor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         # The first job starts the workers, which inherit what is blocked.  Windows has no such thing.
         if not hasattr(signal, "pthread_sigmask"):
-            return super().submit(fn, *args, **kwargs)
+            return super().submit(_unless_ended, fn, *args, **kwargs)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            return super().submit(fn, *args, **kwargs)
+            return super().submit(_unless_ended, fn, *args, **kwargs)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -65,7 +69,15 @@ class _Processes(ProcessPoolExecutor):
 def _heed_the_parent_only() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # As an exception, so that a file that is being written is cleaned up.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+
+
+def _unless_ended(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return fn(*args, **kwargs)
+    except SystemExit:
+        # The pool would pass it on to the parent and take the next job.
+        os._exit(_TERMINATED)
 
 
 class _InThisProcess(Executor):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sim.cluster_spec import AdmissionLimit
 from sim.request import Request
-from sim.waiting import WaitingQueue
+from sim.vllm.waiting import WaitingQueue
 from sim.workload import RequestSpec
 
 DEFAULT_CLASS = "default"

@@ -12,15 +12,15 @@ from sim.admission import turned_away
 from sim.clock import ARRIVAL, CONTROL, FOLLOW_UP, Clock, Occurrence
 from sim.cluster_spec import ClusterSpec, RunSpec
 from sim.faults import Faults
-from sim.gateway import Gateway
-from sim.misfit import check_request, misfit
-from sim.policies import RequestView
 from sim.recorder import Recorder
 from sim.replica import Replica
 from sim.request import DONE, Request
 from sim.results import ReplicaInfo, SimulationResult, Status
+from sim.routing.gateway import Gateway
+from sim.routing.policies import RequestView
 from sim.sampler import Sampler
-from sim.shared_gpus import shared_gpus
+from sim.sharing.shared_gpus import shared_gpus
+from sim.vllm.misfit import check_request, misfit
 from sim.workload import OpenTraffic, RequestSpec, Traffic
 
 

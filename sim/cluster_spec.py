@@ -12,12 +12,12 @@ import numpy as np
 from latency_models.errors import check_count, check_finite, invalid, unknown_name
 from latency_models.laws.compute_share import check_share
 from latency_models.step_time import StepTimeModel
-from sim.contention import ContentionModel
 from sim.fault_spec import FaultSpec
 from sim.prompts import PromptSpec
 from sim.settings import EngineSettings
+from sim.sharing.contention import ContentionModel
 from sim.stage import StageSpec
-from sim.step_timer import EngineOverhead, StepNoise
+from sim.vllm.step_timer import EngineOverhead, StepNoise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

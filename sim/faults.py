@@ -10,11 +10,11 @@ import numpy as np
 
 from sim.clock import CONTROL, Occurrence
 from sim.fault_spec import FaultSpec, RandomCrashes
-from sim.policies import ReplicaBalancer, RequestView
 from sim.random_streams import stream
 from sim.replica import Replica
 from sim.request import DONE, Request
 from sim.results import Floats, Status
+from sim.routing.policies import ReplicaBalancer, RequestView
 
 if TYPE_CHECKING:
     from sim.cluster import Cluster

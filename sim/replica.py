@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sim.cluster_spec import AdmissionLimit, ModelSpec, ReplicaSpec
-from sim.engine import Engine
 from sim.random_streams import seed_sequence
 from sim.request import Request
 from sim.results import Status
-from sim.scheduler_base import Scheduler
-from sim.schedulers import build_scheduler
-from sim.shared_engine import SharedEngine
+from sim.sharing.shared_engine import SharedEngine
 from sim.stage import Stage
-from sim.step_timer import StepTimer
+from sim.vllm.engine import Engine
+from sim.vllm.scheduler_base import Scheduler
+from sim.vllm.schedulers import build_scheduler
+from sim.vllm.step_timer import StepTimer
 
 if TYPE_CHECKING:
     from sim.cluster import Cluster

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from sim.workload import RequestSpec, Segment
 
 if TYPE_CHECKING:
-    from sim.content_keys import KeyChain
-    from sim.policies import RequestView
-    from sim.step import Step
+    from sim.kv_cache.content_keys import KeyChain
+    from sim.routing.policies import RequestView
+    from sim.vllm.step import Step
 
 WAITING, RUNNING, PREEMPTED, DONE = range(4)
 
@@ -20,7 +20,7 @@ class Request:
 
     While a request decodes steadily its own fields stand still: ``base`` plus the batch's step counter is the number
     of computed tokens, and ``finish_at`` the counter value at which it has got all its steps (see
-    :class:`sim.decoding.DecodingBatch`).
+    :class:`sim.vllm.decoding.DecodingBatch`).
     """
 
     __slots__ = (
@@ -113,10 +113,10 @@ class Request:
         self.finish_step = -1
         self.gap_after: Step | None = None
         """Last step that gave it a token before it was preempted or skipped, until it gets the next one."""
-        # Places in the free queue of a block counter (sim.block_counter), valid while preempted.
+        # Places in the free queue of a block counter (sim.kv_cache.block_counter), valid while preempted.
         self.freed_at = 0
         self.freed_blocks = 0
-        # Block identities (sim.prefix_cache), filled only there.
+        # Block identities (sim.kv_cache.prefix_cache), filled only there.
         self.block_ids: list[int] = []
         self.keys: KeyChain | None = None
         self.answers_in_prompt: tuple[str, ...] | None = None

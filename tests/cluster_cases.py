@@ -19,7 +19,7 @@ from sim.prompt_table import PromptTable
 from sim.prompts import PromptSpec
 from sim.settings import EngineSettings
 from sim.stage import StageSpec
-from sim.step_timer import EngineOverhead
+from sim.vllm.step_timer import EngineOverhead
 from sim.workload import OpenTraffic, RequestChunk, RequestSpec
 
 TICK_S = 1 / 64

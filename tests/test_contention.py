@@ -20,7 +20,9 @@ from scenarios.contention_section import contention_notes
 from scenarios.measurements.colocation import RESULTS, comparison, read_results, window_of
 from scenarios.scenario_files import load_scenario
 from sim.cluster_spec import ReplicaSpec
-from sim.contention import (
+from sim.request import Request
+from sim.settings import EngineSettings
+from sim.sharing.contention import (
     CONTENTION_MODELS,
     BandwidthContention,
     CappedContention,
@@ -28,10 +30,8 @@ from sim.contention import (
     checked_slowdowns,
     contention_model,
 )
-from sim.request import Request
-from sim.settings import EngineSettings
-from sim.step import Step
-from sim.step_demand import StepDemands
+from sim.sharing.step_demand import StepDemands
+from sim.vllm.step import Step
 from sim.workload import RequestSpec
 
 DECODE = Demand(sms=1.0, compute=0.0, memory=0.9, bandwidth=0.7)

@@ -13,10 +13,10 @@ from test_sim_modes import assert_same, in_mode
 
 from sim.cluster import simulate
 from sim.cluster_spec import ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec, SpeedChange
-from sim.contention import BandwidthContention, CappedContention, Demand
 from sim.fault_spec import Crash, FaultSpec
 from sim.settings import EngineSettings
-from sim.shared_gpus import shared_gpus
+from sim.sharing.contention import BandwidthContention, CappedContention, Demand
+from sim.sharing.shared_gpus import shared_gpus
 from sim.workload import RequestSpec
 
 

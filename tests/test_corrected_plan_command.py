@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -59,6 +60,10 @@ def test_the_log_names_promise_and_outcome(planned):
     assert f"Plan: {planned[1]}" in output
 
 
+def test_after_the_first_proof_a_gain_of_1_asks_for_no_more(planned):
+    assert "no higher score was asked for" in planned[0].output
+
+
 def test_an_existing_plan_is_not_replaced_unasked(planned, folder, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["plan", "demo", "plan-demo", "--out", str(planned[1])])
@@ -112,6 +117,20 @@ def test_a_scenario_without_the_models_is_refused(folder, capsys):
         main(["plan", problem_file(folder), "demo"])
     assert ended.value.code == 2
     assert "'llama-7b'" in capsys.readouterr().err
+
+
+def test_windows_of_a_trace_are_for_trials_or_for_proofs(folder):
+    trace = folder / "busy.csv"
+    arrivals_s = np.cumsum(np.random.default_rng(5).exponential(1 / 50, 10_000))
+    lines = [f"{second:.4f},200,10" for second in arrivals_s]
+    trace.write_text("\n".join(["arrival_s,prompt_tokens,output_tokens", *lines]) + "\n")
+    arguments = ["plan", problem_file(folder, slos=slos(400)), "plan-demo", "--jobs", "1", "--trial", "4", "--json"]
+    changes = ["--set", f"workload={{kind: trace, path: {trace}}}", "--set", "run.warmup=2", "--window", "12"]
+    result = CliRunner().invoke(cli, [*arguments, *changes, "--gain", "1"])
+    assert result.exit_code == 0, result.output
+    (step,) = json.loads(result.stdout)["corrected"]["plans"]
+    assert step["trial_replications"] == step["proof"]["first_replication"] == 4
+    assert 2 <= step["proof"]["replications"] <= 16 - 4
 
 
 def test_a_trace_needs_windows(folder, capsys):

@@ -72,7 +72,7 @@ def test_the_factor_where_nearly_none_or_all_were_late():
     curve = queue_curve(0.02, 50.0)
     last = statistic_at(curve, 0.0, "ttft_p99_s")
     assert latency_factor(curve, P95, 0.0, 0.0) == min(1.0, P95.target_s / last)
-    assert latency_factor(curve, P95, 0.0, 1.0) == math.inf
+    assert 1e3 < latency_factor(curve, P95, 0.0, 1.0) < 1e6
     assert latency_factor(curve, SloTarget(metric="ttft", target_s=1.0), 0.0, 0.06) == pytest.approx(0.06 / 0.02)
 
 
@@ -97,6 +97,18 @@ def test_what_was_seen_is_what_the_corrected_curve_says_there():
     corrected = corrections.corrected()
     assert mean_at(corrected, 0, 0, 3.0) == pytest.approx(1.5 * mean_at(problem, 0, 0, 3.0))
     assert mean_at(corrected, 0, 0, 4.0) == pytest.approx(1.7 * mean_at(problem, 0, 0, 4.0))
+
+
+def test_what_an_option_shows_beyond_the_others_comes_from_its_load():
+    problem = three_models()
+    own, other = problem.models[0].options[:2]
+    seen = [((0, 0, 0), Sighting(rate_per_s=10.0, factor=3.0)), ((0, 1, 0), Sighting(rate_per_s=10.0, factor=1.0))]
+    corrections = Corrections(problem=problem).seeing(seen)
+    slower = corrections.shift(0, 0).slower
+    corrected = corrections.corrected()
+    assert mean_at(corrected, 0, 0, 10.0) == pytest.approx(3.0 * mean_at(problem, 0, 0, 10.0))
+    assert mean_at(corrected, 0, 0, 0.0) == pytest.approx(slower * mean_at(problem, 0, 0, 0.0))
+    assert own is not other
 
 
 def test_a_faster_sighting_counts_for_its_option_alone():

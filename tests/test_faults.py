@@ -13,10 +13,10 @@ from latency_models.laws.linear import LinearStepTime
 from sim.cluster import simulate
 from sim.cluster_spec import AdmissionLimit, ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec
 from sim.fault_spec import Crash, FaultSpec, RandomCrashes
-from sim.policies import BALANCERS, DOWN, Decision
 from sim.prompt_table import PromptTable
 from sim.prompts import PromptSpec
 from sim.results import Status
+from sim.routing.policies import BALANCERS, DOWN, Decision
 from sim.settings import EngineSettings
 from sim.stage import StageSpec
 from sim.workload import RequestSpec

@@ -10,12 +10,12 @@ from test_sim_modes import assert_same
 
 from sim.cluster import simulate
 from sim.cluster_spec import AdmissionLimit, ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec
-from sim.contention import BandwidthContention, CappedContention
 from sim.fault_spec import Crash, FaultSpec, RandomCrashes
 from sim.prompt_table import PromptTable
 from sim.prompts import PromptSpec
 from sim.results import Status
 from sim.settings import EngineSettings
+from sim.sharing.contention import BandwidthContention, CappedContention
 from sim.stage import StageSpec
 from sim.workload import RequestSpec
 

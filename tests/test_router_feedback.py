@@ -15,10 +15,10 @@ from analysis.summary import summarise
 from latency_models.errors import InputError
 from sim.cluster import simulate
 from sim.cluster_spec import PolicySpec, RunSpec
-from sim.policies import MODEL_ROUTERS, Decision
 from sim.prompt_table import PromptTable
 from sim.prompts import PromptSpec
 from sim.results import Status
+from sim.routing.policies import MODEL_ROUTERS, Decision
 from sim.stage import StageSpec
 from sim.workload import RequestSpec
 

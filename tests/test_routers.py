@@ -10,9 +10,11 @@ import pytest
 
 from latency_models.contract import ContractError
 from latency_models.errors import InputError
-from sim.adaptive_routers import AdaptivePrice, SloAware
-from sim.latency_estimate import TtftEstimate
-from sim.policies import (
+from sim.prompt_table import PromptTable
+from sim.results import Status
+from sim.routing.adaptive_routers import AdaptivePrice, SloAware
+from sim.routing.latency_estimate import TtftEstimate
+from sim.routing.policies import (
     MODEL_ROUTERS,
     Answer,
     Decision,
@@ -21,9 +23,7 @@ from sim.policies import (
     RouterContext,
     oracle,
 )
-from sim.policy_contract import check_model_router
-from sim.prompt_table import PromptTable
-from sim.results import Status
+from sim.routing.policy_contract import check_model_router
 
 PREDICTED = np.array([[0.2, 0.3, 0.9], [0.5, 0.5, 0.6], [0.8, 0.7, 0.8], [0.1, 0.6, 0.5]])
 OUTCOMES = np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
@@ -79,7 +79,7 @@ class Cheating:
 
 
 def test_the_contract_notices_who_looks_at_outcomes_undeclared():
-    with pytest.raises(ContractError, match=r"decorated with sim\.policies\.oracle"):
+    with pytest.raises(ContractError, match=r"decorated with sim\.routing\.policies\.oracle"):
         check_model_router(lambda context, options: Cheating(context))
 
 

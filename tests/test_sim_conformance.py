@@ -5,11 +5,11 @@ import pytest
 from fixtures_vllm import FIXTURES, TIME_TOLERANCE_S, Recording, case_names, differences, read_recording
 
 from sim.clock import ARRIVAL, Clock
-from sim.engine import Engine
-from sim.engine_trace import REQUEST_FIELDS, STEP_FIELDS, replay
 from sim.request import Request
-from sim.schedulers import build_scheduler
-from sim.step_timer import StepTimer
+from sim.vllm.engine import Engine
+from sim.vllm.engine_trace import REQUEST_FIELDS, STEP_FIELDS, replay
+from sim.vllm.schedulers import build_scheduler
+from sim.vllm.step_timer import StepTimer
 
 BOTH_MODES = pytest.mark.parametrize("mode", ["macro", "reference"])
 

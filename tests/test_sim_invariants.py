@@ -23,12 +23,12 @@ from invariants import (
     run_log,
 )
 
-from sim.balancers import LeastRequests
 from sim.cluster import simulate
 from sim.cluster_spec import ModelSpec, PolicySpec, ReplicaSpec, RunSpec
-from sim.policies import BALANCERS as BALANCER_REGISTRY
-from sim.policies import MODEL_ROUTERS, Decision, RequestView
 from sim.results import SimulationResult, Status
+from sim.routing.balancers import LeastRequests
+from sim.routing.policies import BALANCERS as BALANCER_REGISTRY
+from sim.routing.policies import MODEL_ROUTERS, Decision, RequestView
 from sim.settings import EngineSettings
 from sim.workload import OpenTraffic, RequestChunk, RequestSpec
 

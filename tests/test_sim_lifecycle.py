@@ -13,7 +13,7 @@ from sim.cluster_spec import AdmissionLimit, ModelSpec, ReplicaSpec, RunSpec, Sp
 from sim.results import Status
 from sim.settings import EngineSettings
 from sim.stage import StageSpec
-from sim.step_timer import EngineOverhead
+from sim.vllm.step_timer import EngineOverhead
 from sim.workload import RequestSpec
 
 SECOND = LinearStepTime(base_s=1.0)

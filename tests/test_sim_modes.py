@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 
 from sim.cluster import simulate
 from sim.cluster_spec import ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec, SpeedChange
-from sim.policies import BALANCERS, Decision
 from sim.results import SimulationResult
+from sim.routing.policies import BALANCERS, Decision
 from sim.settings import EngineSettings
-from sim.step import Step
+from sim.vllm.step import Step
 from sim.workload import RequestChunk, RequestSpec
 
 

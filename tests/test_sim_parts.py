@@ -14,7 +14,7 @@ from sim.recorder import Recorder
 from sim.request import Request
 from sim.results import SAMPLE_COLUMNS, Status
 from sim.stage import Stage, StageSpec
-from sim.waiting import PriorityQueue, waiting_queue
+from sim.vllm.waiting import PriorityQueue, waiting_queue
 from sim.workload import OpenTraffic, RequestChunk, RequestSpec
 
 NOT_COUNTS = [0, -1, 1.5, True, float("nan"), float("inf")]

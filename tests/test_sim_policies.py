@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from latency_models.contract import ContractError
 from latency_models.errors import InputError
-from sim.balancers import LeastRequests
 from sim.cluster import simulate
 from sim.cluster_spec import ModelSpec, PolicySpec, ReplicaSpec, RunSpec
-from sim.policies import BALANCERS, MODEL_ROUTERS, BalancerContext, Decision, RequestView, RouterContext
-from sim.policy_contract import check_balancer, check_model_router
+from sim.routing.balancers import LeastRequests
+from sim.routing.policies import BALANCERS, MODEL_ROUTERS, BalancerContext, Decision, RequestView, RouterContext
+from sim.routing.policy_contract import check_balancer, check_model_router
 from sim.settings import EngineSettings
 from sim.workload import RequestSpec
 

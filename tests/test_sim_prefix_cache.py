@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import sim.content_keys
-from sim.content_keys import KEYS_PER_BLOCK, ContentKeys, KeyChain
-from sim.free_queue import FEW, FreeQueue
-from sim.prefix_cache import PrefixCache
+import sim.kv_cache.content_keys
+from sim.kv_cache.content_keys import KEYS_PER_BLOCK, ContentKeys, KeyChain
+from sim.kv_cache.free_queue import FEW, FreeQueue
+from sim.kv_cache.prefix_cache import PrefixCache
 from sim.request import DONE, PREEMPTED, RUNNING, Request
 from sim.workload import RequestSpec
 
@@ -316,7 +316,7 @@ def drive(both, data, steps):
 @pytest.mark.parametrize("keys_per_block", [KEYS_PER_BLOCK, 0.05])
 def test_the_cache_hits_and_evicts_what_vllm_does(monkeypatch, keys_per_block):
     # With few keys per block, keys are collected and renumbered again and again.
-    monkeypatch.setattr(sim.content_keys, "KEYS_PER_BLOCK", keys_per_block)
+    monkeypatch.setattr(sim.kv_cache.content_keys, "KEYS_PER_BLOCK", keys_per_block)
 
     @settings(max_examples=150, deadline=None)
     @given(st.data())

@@ -10,7 +10,7 @@ from cluster_cases import EXACT, cluster_of, one_replica
 from latency_models.errors import InputError
 from sim.cluster_spec import AdmissionLimit, ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec, SpeedChange
 from sim.settings import EngineSettings
-from sim.step_timer import EngineOverhead
+from sim.vllm.step_timer import EngineOverhead
 
 NAN, INF = math.nan, math.inf
 NOT_COUNTS = [0, -1, 1.5, True, NAN, INF, "8", None]

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import sim.run_log
-from sim.decoding import DecodingBatch
+import sim.vllm.run_log
 from sim.request import Request
-from sim.run_log import RunLog
-from sim.step import Step
+from sim.vllm.decoding import DecodingBatch
+from sim.vllm.run_log import RunLog
+from sim.vllm.step import Step
 from sim.workload import RequestSpec
 
 
@@ -104,7 +104,7 @@ def test_a_run_is_one_row():
 
 
 def test_a_large_log_is_spilled_and_read_back_in_order(monkeypatch):
-    monkeypatch.setattr(sim.run_log, "_SPILL_VALUES", 7 * 4)
+    monkeypatch.setattr(sim.vllm.run_log, "_SPILL_VALUES", 7 * 4)
     log = RunLog()
     for number in range(11):
         log.close(started(0.5, 0.0, at_s=float(number)), 1)

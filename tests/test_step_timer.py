@@ -3,7 +3,7 @@ from cluster_cases import BlockFactors
 
 from latency_models.laws.linear import LinearStepTime
 from latency_models.tables.piecewise import DecodeRow, PiecewiseStepTime, PrefillTable
-from sim.step_timer import EngineOverhead, StepTimer
+from sim.vllm.step_timer import EngineOverhead, StepTimer
 
 GROWING = LinearStepTime(base_s=1.0, per_token_s=0.25, per_context_token_s=0.125)
 SHRINKING = PiecewiseStepTime(

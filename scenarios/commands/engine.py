@@ -8,8 +8,8 @@ from typing import cast
 import click
 
 from scenarios.engine_files import read_engine_settings, read_engine_workload, write_engine_trace
-from sim.engine import EngineMode
-from sim.engine_trace import replay
+from sim.vllm.engine import EngineMode
+from sim.vllm.engine_trace import replay
 
 
 @click.command()

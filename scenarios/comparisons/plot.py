@@ -7,7 +7,7 @@ from pathlib import Path
 from analysis.pictures import picture
 from analysis.statistics import Interval
 from scenarios.comparisons.compare import PolicyComparison
-from sim.policies import MODEL_ROUTERS, is_oracle
+from sim.routing.policies import MODEL_ROUTERS, is_oracle
 
 _SIZE_IN = (7.0, 4.6)
 _MARKERS = "osD^vP*Xph<>"

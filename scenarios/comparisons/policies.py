@@ -15,8 +15,8 @@ from latency_models.yaml_files import read_yaml
 from scenarios.model_section import PolicySection
 from scenarios.schema import Scenario
 from scenarios.schema_errors import describe
-from sim.gateway import check_router
-from sim.policies import MODEL_ROUTERS
+from sim.routing.gateway import check_router
+from sim.routing.policies import MODEL_ROUTERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,9 @@
 
 For each model and SLO, what its options showed makes a shift (:mod:`scenarios.correction.shifted_curves`) that all of
 its options get; a model that was never seen gets that of all models together.  An option that was seen keeps what it
-showed as well: at the loads where it was seen its corrected latency is exactly that, and between them the distance to
-the shift is interpolated.  An option that did not carry a load is not asked for more than a part of it again.
+showed as well: at the loads where it was seen its corrected latency is exactly that, and between them, and down to no
+load, the distance to the shift is interpolated.  An option that did not carry a load is not asked for more than a part
+of it again.
 """
 
 from __future__ import annotations
@@ -135,7 +136,9 @@ def _factor(curve: LoadLatencyCurve, slo: SloTarget, shift: Shift, own: list[Sig
     at = np.array([sighting.rate_per_s for sighting in carried])
     distance = np.log([sighting.factor for sighting in carried])
     distance -= np.log(shift.factor(curve, slo.curve_statistic, at))
-    return factor * np.exp(np.interp(rates, at, distance))
+    # What an option shows beyond the others' shift comes from its load; what it lacks, it lacks without load as well.
+    idle = min(0.0, float(distance[0]))
+    return factor * np.exp(np.interp(rates, np.append(0.0, at), np.append(idle, distance)))
 
 
 def _stability(curve: LoadLatencyCurve, own: list[Sighting]) -> tuple[float, float] | None:

@@ -147,6 +147,8 @@ def corrected_plan(
     while len(search.steps) < rules.plans:
         began = time.monotonic()
         least = search.score + rules.gain
+        if least > 1.0:
+            return search.ended("a plan holds, and no higher score was asked for")
         optimum = search.optimum(least, optimising(len(search.steps) + 1))
         if optimum.best is None:
             return search.ended("no plan is left", optimum.infeasible)

@@ -24,6 +24,10 @@ from optimizer.problem import SloTarget
 Floats = NDArray[np.float64]
 
 _HEAVIEST = 4.0
+_ALL_LATE = 0.999
+"""A share of late requests with which a time can be told."""
+_LARGEST = 4.0
+"""Factor beyond which an option was overloaded, or nearly all of its requests were late: the others learn no more."""
 _STEPS = 200
 _SCATTER = 0.05
 """Relative scatter of what options show around their common shift."""
@@ -101,7 +105,7 @@ def _log_excess(heavier: Floats, curve: LoadLatencyCurve, statistic: str, sighti
     """What was seen over what a heavier load alone explains, as logarithms, for each of some factors on the load."""
     rate = np.array([sighting.rate_per_s])
     explained = extended(curve, statistic, heavier * rate) / extended(curve, statistic, rate)
-    excess: Floats = math.log(sighting.factor) - np.log(explained)
+    excess: Floats = math.log(min(sighting.factor, _LARGEST)) - np.log(explained)
     return excess
 
 
@@ -124,8 +128,7 @@ def latency_factor(curve: LoadLatencyCurve, slo: SloTarget, rate_per_s: float, v
     known = known_percentiles(curve, slo.metric)
     shares = np.array([1.0, *(share for share, _ in known)])
     times = np.maximum.accumulate([0.0, *(statistic_at(curve, rate_per_s, name) for _, name in known)])
-    if value >= 1.0:
-        return math.inf
+    value = min(value, _ALL_LATE)
     if value <= shares[-1]:
         # The curve cannot promise fewer; what it must not promise is more.
         return min(1.0, slo.target_s / float(times[-1]))

@@ -276,8 +276,9 @@ class PlanSimulator:
         return found
 
     def _nothing_of(self, plan: Plan) -> SimulatedPlan:
-        targets = tuple(slo for slo in self._problem.slos if slo.model is None or slo.model in plan.models)
-        probes = tuple(replace(slo, model=name) for slo in targets if slo.model is None for name in plan.models)
+        used = [name for name, fraction in plan.routing[0].fractions.items() if fraction > 0.0]
+        targets = tuple(slo for slo in self._problem.slos if slo.model is None or slo.model in used)
+        probes = tuple(replace(slo, model=name) for slo in targets if slo.model is None for name in used)
         return SimulatedPlan(
             plan=plan, targets=targets, probes=tuple(probe for probe in probes if probe not in targets), runs=()
         )

@@ -29,9 +29,9 @@ from latency_models.step_work import StepWork
 from scenarios.measurements.sheets import Sheet
 from sim.cluster import simulate
 from sim.cluster_spec import ClusterSpec, ModelSpec, PolicySpec, ReplicaSpec, RunSpec
-from sim.contention import BandwidthContention, CappedContention, ContentionModel
 from sim.random_streams import stream
 from sim.settings import EngineSettings
+from sim.sharing.contention import BandwidthContention, CappedContention, ContentionModel
 from sim.workload import OpenTraffic, RequestChunk
 
 HALF_DAY_S = 43_200.0

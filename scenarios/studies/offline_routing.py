@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from latency_models.errors import InputError, invalid
-from sim.answer_scorer import AnswerScorer
-from sim.policies import MODEL_ROUTERS, Answer, RequestView, ReviewsAnswers, RouterContext
 from sim.prompt_table import PromptTable
+from sim.routing.answer_scorer import AnswerScorer
+from sim.routing.policies import MODEL_ROUTERS, Answer, RequestView, ReviewsAnswers, RouterContext
 
 _HALVINGS = 24
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sim.free_queue import FEW, Ints
+from sim.kv_cache.free_queue import FEW, Ints
 from sim.workload import Segment
 
 _NO_KEY = 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from latency_models.errors import InputError, invalid
-from sim.policies import RequestView
 from sim.prompt_table import PromptTable
+from sim.routing.policies import RequestView
 
 _BLOCK = 4096
 

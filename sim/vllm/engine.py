@@ -14,11 +14,11 @@ from typing import Literal
 from simpy.events import EventPriority
 
 from sim.clock import REPLICA, Clock, Occurrence
-from sim.observers import Outcomes, StepObserver
 from sim.request import DONE, PREEMPTED, RUNNING, Request
-from sim.run_log import RunLog
-from sim.scheduler_base import Scheduler
-from sim.step import Step
+from sim.vllm.observers import Outcomes, StepObserver
+from sim.vllm.run_log import RunLog
+from sim.vllm.scheduler_base import Scheduler
+from sim.vllm.step import Step
 
 EngineMode = Literal["macro", "reference"]
 

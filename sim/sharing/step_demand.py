@@ -5,8 +5,8 @@ from __future__ import annotations
 from latency_models.laws.compute_share import bandwidth_factor
 from latency_models.step_time import StepTimeModel
 from latency_models.step_work import StepWork, step_work_of
-from sim.contention import Demand
-from sim.step import Step
+from sim.sharing.contention import Demand
+from sim.vllm.step import Step
 
 _LEVELS = 32
 """Shares are rounded to this part, so that neighbours are not bothered for nothing, and few sets of demands occur."""

@@ -1,7 +1,7 @@
 """What every scheduler does alike: bookkeeping of running requests, macro-steps, preemption, and building steps.
 
-Sequences in steady decode are counted, not listed (:class:`sim.decoding.DecodingBatch`).  A scheduler's own part is the
-decision which requests compute how many tokens next: :meth:`Scheduler.schedule`.
+Sequences in steady decode are counted, not listed (:class:`sim.vllm.decoding.DecodingBatch`).  A scheduler's own part
+is the decision which requests compute how many tokens next: :meth:`Scheduler.schedule`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from latency_models.errors import RouterwiseError
-from sim.block_counter import BlockCounter
-from sim.decoding import DecodingBatch
-from sim.prefix_cache import PrefixCache
+from sim.kv_cache.block_counter import BlockCounter
+from sim.kv_cache.prefix_cache import PrefixCache
 from sim.request import DONE, PREEMPTED, RUNNING, WAITING, Request
 from sim.settings import EngineSettings
-from sim.step import Step
-from sim.step_timer import StepTimer
-from sim.waiting import waiting_queue
+from sim.vllm.decoding import DecodingBatch
+from sim.vllm.step import Step
+from sim.vllm.step_timer import StepTimer
+from sim.vllm.waiting import waiting_queue
 
 _MOST_PREEMPTIONS = 10_000
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sim.clock import Clock
-from sim.engine import Engine
-from sim.policies import DOWN
+from sim.routing.policies import DOWN
+from sim.vllm.engine import Engine
 
 
 class ModelLoads:

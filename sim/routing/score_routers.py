@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from latency_models.errors import InputError, check_finite, invalid, unknown_name
-from sim.policies import (
+from sim.prompt_table import PromptTable
+from sim.routing.policies import (
     MODEL_ROUTERS,
     Decision,
     LoadView,
@@ -19,7 +20,6 @@ from sim.policies import (
     check_options,
     oracle,
 )
-from sim.prompt_table import PromptTable
 
 _TIE = 1e-9
 

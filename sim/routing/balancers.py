@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from latency_models.errors import check_count, check_finite
-from sim.policies import BALANCERS, BalancerContext, Decision, LoadView, ReplicaBalancer, RequestView, check_options
+from sim.routing.policies import (
+    BALANCERS,
+    BalancerContext,
+    Decision,
+    LoadView,
+    ReplicaBalancer,
+    RequestView,
+    check_options,
+)
 
 
 def _least(values: Sequence[int], start: int = 0) -> int:

@@ -8,8 +8,8 @@ as vLLM does in every step.
 from __future__ import annotations
 
 from sim.request import RUNNING, Request
-from sim.scheduler_base import Chunk, Scheduler
-from sim.step import Step
+from sim.vllm.scheduler_base import Chunk, Scheduler
+from sim.vllm.step import Step
 
 
 class SchedulerV1(Scheduler):

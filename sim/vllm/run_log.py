@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 
 from sim.results import RUN_COLUMNS, Floats
-from sim.step import Step
+from sim.vllm.step import Step
 
 _WIDTH = len(RUN_COLUMNS)
 _SPILL_VALUES = _WIDTH << 17

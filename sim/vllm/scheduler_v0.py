@@ -8,8 +8,8 @@ not; the victim of a preemption is the latest arrival, and its prompt and output
 
 from __future__ import annotations
 
-from sim.scheduler_base import Chunk, Scheduler
-from sim.step import Step
+from sim.vllm.scheduler_base import Chunk, Scheduler
+from sim.vllm.step import Step
 
 
 class SchedulerV0(Scheduler):

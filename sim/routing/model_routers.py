@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from latency_models.errors import InputError, invalid, unknown_name
-from sim.policies import MODEL_ROUTERS, Decision, LoadView, ModelRouter, RequestView, RouterContext, check_options
+from sim.routing.policies import (
+    MODEL_ROUTERS,
+    Decision,
+    LoadView,
+    ModelRouter,
+    RequestView,
+    RouterContext,
+    check_options,
+)
 
 
 class Fractions:

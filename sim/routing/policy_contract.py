@@ -16,7 +16,9 @@ import numpy as np
 
 from latency_models.contract import ContractError
 from latency_models.errors import InputError, RouterwiseError
-from sim.policies import (
+from sim.prompt_table import PromptTable
+from sim.results import Status
+from sim.routing.policies import (
     Answer,
     BalancerContext,
     BalancerFactory,
@@ -31,8 +33,6 @@ from sim.policies import (
     RouterFactory,
     is_oracle,
 )
-from sim.prompt_table import PromptTable
-from sim.results import Status
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ def check_model_router(
     Parameters
     ----------
     factory : callable
-        What is registered in :data:`sim.policies.MODEL_ROUTERS`.
+        What is registered in :data:`sim.routing.policies.MODEL_ROUTERS`.
     options : mapping, or callable from the models' names to a mapping, optional
         The router's options.  Give a callable if they depend on the models.
     fewest_models, most_models : int
@@ -132,7 +132,7 @@ def check_balancer(
     Parameters
     ----------
     factory : callable
-        What is registered in :data:`sim.policies.BALANCERS`.
+        What is registered in :data:`sim.routing.policies.BALANCERS`.
     options : mapping, optional
         The balancer's options.
     most_replicas : int
@@ -220,7 +220,7 @@ def _build(
     except Exception as error:
         raise ContractError(
             f"raised {error!r} when it was built; allowed: to use the predicted scores of context.table, which may be "
-            "None, and its outcomes and lengths only if the factory is decorated with sim.policies.oracle"
+            "None, and its outcomes and lengths only if the factory is decorated with sim.routing.policies.oracle"
         ) from error
 
 
@@ -307,7 +307,7 @@ def _decide(decide: Callable[[], Decision], loads: Sequence[_Load], request: Req
 
 def _check_decision(decision: Decision, request: RequestView, targets: int) -> None:
     if not isinstance(decision, Decision):
-        raise ContractError(f"returned {decision!r} for {request}; allowed: a sim.policies.Decision")
+        raise ContractError(f"returned {decision!r} for {request}; allowed: a sim.routing.policies.Decision")
     target, reason = decision
     if type(target) is not int or not 0 <= target < targets:
         raise ContractError(f"chose {target!r} for {request}; allowed: an int from 0 to {targets - 1}")

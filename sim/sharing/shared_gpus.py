@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sim.cluster_spec import ClusterSpec
-from sim.contention import ContentionModel, Demand, checked_slowdowns
-from sim.step import Step
-from sim.step_demand import StepDemands
+from sim.sharing.contention import ContentionModel, Demand, checked_slowdowns
+from sim.sharing.step_demand import StepDemands
+from sim.vllm.step import Step
 
 _MOST_KNOWN = 100_000
 """Sets of demands whose slowdowns a GPU remembers; with many tenants there are more."""

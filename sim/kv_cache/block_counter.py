@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from bisect import insort
 
-from sim.decoding import DecodingBatch
 from sim.request import Request
+from sim.vllm.decoding import DecodingBatch
 
 
 class BlockCounter:

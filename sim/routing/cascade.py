@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from latency_models.errors import check_finite, invalid, unknown_name
-from sim.policies import (
+from sim.routing.policies import (
     MODEL_ROUTERS,
     Answer,
     Decision,
@@ -17,7 +17,7 @@ from sim.policies import (
     RouterContext,
     check_options,
 )
-from sim.score_routers import by_model, check_scores, mean_scores
+from sim.routing.score_routers import by_model, check_scores, mean_scores
 
 
 class Cascade:
@@ -33,7 +33,7 @@ class Cascade:
     thresholds : sequence of float
         By model: from this score on an answer is good enough.
     informed : float
-        See :class:`sim.policies.ReviewsAnswers`.
+        See :class:`sim.routing.policies.ReviewsAnswers`.
     """
 
     def __init__(self, order: Sequence[int], thresholds: Sequence[float], informed: float) -> None:

@@ -9,16 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import sim.adaptive_routers
-import sim.balancers
-import sim.cascade
-import sim.model_routers
-import sim.score_routers  # noqa: F401  (they register the built-in policies)
-from sim.answer_scorer import AnswerScorer
+import sim.routing.adaptive_routers
+import sim.routing.balancers
+import sim.routing.cascade
+import sim.routing.model_routers
+import sim.routing.score_routers  # noqa: F401  (they register the built-in policies)
 from sim.clock import Clock
 from sim.cluster_spec import ClusterSpec, RunSpec
-from sim.model_loads import ModelLoads
-from sim.policies import (
+from sim.prompt_table import PromptTable
+from sim.prompts import Prompts, PromptSpec
+from sim.random_streams import stream
+from sim.replica import Replica
+from sim.request import Request
+from sim.results import Status
+from sim.routing.answer_scorer import AnswerScorer
+from sim.routing.model_loads import ModelLoads
+from sim.routing.policies import (
     BALANCERS,
     MODEL_ROUTERS,
     Answer,
@@ -32,12 +38,6 @@ from sim.policies import (
     RouterContext,
     is_oracle,
 )
-from sim.prompt_table import PromptTable
-from sim.prompts import Prompts, PromptSpec
-from sim.random_streams import stream
-from sim.replica import Replica
-from sim.request import Request
-from sim.results import Status
 from sim.stage import Stage
 from sim.workload import RequestSpec
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from sim.request import Request
-from sim.step import Step
+from sim.vllm.step import Step
 
 
 class Outcomes(Protocol):

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from sim.clock import Clock, Occurrence
-from sim.engine import Engine, EngineMode
-from sim.observers import Outcomes
-from sim.scheduler_base import Scheduler
-from sim.shared_gpus import Tenancy
-from sim.step import Step
+from sim.sharing.shared_gpus import Tenancy
+from sim.vllm.engine import Engine, EngineMode
+from sim.vllm.observers import Outcomes
+from sim.vllm.scheduler_base import Scheduler
+from sim.vllm.step import Step
 
 
 class SharedEngine(Engine):
-    """:class:`sim.engine.Engine` that takes its own slowdown (:meth:`change_speed`) times its neighbours' factor.
+    """:class:`sim.vllm.engine.Engine` that takes its own slowdown (:meth:`change_speed`) times its neighbours' factor.
 
     Parameters
     ----------
     clock, scheduler, outcomes, index, mode
-        As those of :class:`sim.engine.Engine`.
+        As those of :class:`sim.vllm.engine.Engine`.
     tenancy : Tenancy
         Its place among its neighbours.
     """

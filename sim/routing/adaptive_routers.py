@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latency_models.errors import InputError, check_finite, invalid
-from sim.latency_estimate import TtftEstimate
-from sim.policies import (
+from sim.routing.latency_estimate import TtftEstimate
+from sim.routing.policies import (
     MODEL_ROUTERS,
     Decision,
     Feedback,
@@ -18,7 +18,7 @@ from sim.policies import (
     RouterContext,
     check_options,
 )
-from sim.score_routers import check_scores, scores_of
+from sim.routing.score_routers import check_scores, scores_of
 
 _WORST = 10.0
 """Most times its limit that a single time to first token counts for, and what a request counts for that got none."""
@@ -71,8 +71,8 @@ class _Watching:
 class SloAware(_Watching):
     """The best predicted score among the models whose predicted time to first token fits the limit.
 
-    The prediction is that of :class:`sim.latency_estimate.TtftEstimate`, so many ``deviations`` longer.  If no model
-    fits, the quickest one is taken.
+    The prediction is that of :class:`sim.routing.latency_estimate.TtftEstimate`, so many ``deviations`` longer.  If no
+    model fits, the quickest one is taken.
     """
 
     def __init__(self, models: int, *, ttft_s: float, deviations: float, memory_s: float) -> None:

@@ -5,8 +5,9 @@ before; a block is registered when it is scheduled; two blocks with equal conten
 front of the free queue and forgets the hash; a request's blocks are freed tail first, hashed ones to the back, the
 others to the front.
 
-Hashes (here: keys, see :mod:`sim.content_keys`) are kept only where somebody could ask for them: for content that the
-workload names, at once; for the private rest of a request, when it is preempted, since only itself can find it again.
+Hashes (here: keys, see :mod:`sim.kv_cache.content_keys`) are kept only where somebody could ask for them: for content
+that the workload names, at once; for the private rest of a request, when it is preempted, since only itself can find it
+again.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sim.content_keys import ContentKeys, KeyChain
-from sim.decoding import DecodingBatch
-from sim.free_queue import FreeQueue, Ints
+from sim.kv_cache.content_keys import ContentKeys, KeyChain
+from sim.kv_cache.free_queue import FreeQueue, Ints
 from sim.request import RUNNING, Request
+from sim.vllm.decoding import DecodingBatch
 from sim.workload import Segment
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 from latency_models.step_time import StepTimeModel
 from sim.clock import ARRIVAL, Clock, Occurrence
-from sim.engine import Engine, EngineMode
-from sim.misfit import misfit
 from sim.request import Request
-from sim.scheduler_base import Scheduler
-from sim.schedulers import build_scheduler
 from sim.settings import EngineSettings
-from sim.step import Step
-from sim.step_timer import StepTimer
+from sim.vllm.engine import Engine, EngineMode
+from sim.vllm.misfit import misfit
+from sim.vllm.scheduler_base import Scheduler
+from sim.vllm.schedulers import build_scheduler
+from sim.vllm.step import Step
+from sim.vllm.step_timer import StepTimer
 from sim.workload import RequestSpec
 
 STEP_FIELDS = (
@@ -174,7 +174,7 @@ def replay(
     model : StepTimeModel
         Duration of steps.
     mode : {"macro", "reference"}
-        See :mod:`sim.engine`.
+        See :mod:`sim.vllm.engine`.
     idle_sleep_s : float
         Sleep of vLLM's loop after it executed nothing, seconds.
     step_arrivals : mapping, optional
