@@ -15,8 +15,12 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r name text; \
 		do printf '  make %-8s %s\n' "$$name" "$$text"; done
 
-demo: $(VENV)/.base  ## simulate the built-in scenario and write runs/demo
-	$(BIN)/routerwise run demo --out runs/demo --overwrite
+demo: $(VENV)/.base  ## plan the built-in problem, try the plan under bursts, correct it; writes runs/demo
+	@mkdir -p runs/demo
+	$(BIN)/routerwise optimize demo --out runs/demo/promised.json --overwrite
+	$(BIN)/routerwise validate runs/demo/promised.json plan-demo-bursts || test $$? -eq 3  # 3: broken, as it should be
+	$(BIN)/routerwise plan demo plan-demo-bursts --out runs/demo/corrected.json --overwrite
+	$(BIN)/routerwise run plan-demo-bursts --plan runs/demo/corrected.json --out runs/demo/corrected --overwrite
 
 test: $(VENV)/.dev  ## run all tests, on all cores
 	$(BIN)/python -m pytest -q -n auto
