@@ -138,7 +138,8 @@ def _factor(curve: LoadLatencyCurve, slo: SloTarget, shift: Shift, own: list[Sig
     distance -= np.log(shift.factor(curve, slo.curve_statistic, at))
     # What an option shows beyond the others' shift comes from its load; what it lacks, it lacks without load as well.
     idle = min(0.0, float(distance[0]))
-    return factor * np.exp(np.interp(rates, np.append(0.0, at), np.append(idle, distance)))
+    beyond: Floats = np.interp(rates, np.append(0.0, at), np.append(idle, distance))
+    return factor * np.exp(beyond)
 
 
 def _stability(curve: LoadLatencyCurve, own: list[Sighting]) -> tuple[float, float] | None:
