@@ -18,6 +18,7 @@ REACHABLE_BANDWIDTH = 0.87
 AIConfigurator's operator tables of vLLM 0.14 reach 0.85 to 0.87.  An H100's reach 0.92 to 0.95."""
 _SAME = 1e-7
 _MOST_ROUNDS = 200
+_MOST_SUMS = 256
 _SUM_DIGITS = 3
 
 
@@ -126,21 +127,32 @@ def _mean_crowding(needs: Sequence[float], present: Sequence[float]) -> list[flo
     present : sequence of float
         For what share of the time each is, independently.
     """
+    if sum(needs) <= 1.0:
+        return [1.0] * len(needs)
     means = []
     for tenant, need in enumerate(needs):
-        # Sums that may occur, with their probabilities; they are rounded so that many neighbours do not have too many.
-        sums = {need: 1.0}
+        sums = [(need, 1.0)]
+        """Sums that may occur, with their probabilities."""
         for other, share in enumerate(present):
             if other == tenant or share == 0.0:
                 continue
-            grown: dict[float, float] = {}
-            for total, chance in sums.items():
-                with_other = round(total + needs[other], _SUM_DIGITS)
-                grown[total] = grown.get(total, 0.0) + chance * (1.0 - share)
-                grown[with_other] = grown.get(with_other, 0.0) + chance * share
-            sums = grown
-        means.append(sum(max(1.0, total) * chance for total, chance in sums.items()))
+            more = needs[other]
+            sums = [(total, chance * (1.0 - share)) for total, chance in sums] + [
+                (total + more, chance * share) for total, chance in sums
+            ]
+            if len(sums) > _MOST_SUMS:
+                sums = _merged(sums)
+        means.append(sum((total if total > 1.0 else 1.0) * chance for total, chance in sums))
     return means
+
+
+def _merged(sums: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Sums that are nearly equal as one, so that many neighbours do not have too many."""
+    chances: dict[float, float] = {}
+    for total, chance in sums:
+        rounded = round(total, _SUM_DIGITS)
+        chances[rounded] = chances.get(rounded, 0.0) + chance
+    return list(chances.items())
 
 
 def contention_model(kind: str, options: Mapping[str, Any]) -> ContentionModel | None:

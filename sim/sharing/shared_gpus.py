@@ -9,16 +9,19 @@ from sim.sharing.contention import ContentionModel, Demand, checked_slowdowns
 from sim.sharing.step_demand import StepDemands
 from sim.vllm.step import Step
 
+Demands = tuple[Demand | None, ...]
+"""What the tenants of a GPU demand, in order; ``None`` of those that are idle."""
+
 _MOST_KNOWN = 100_000
-"""Sets of demands whose slowdowns a GPU remembers; with many tenants there are more."""
+"""Sets of demands whose slowdowns are remembered; with many tenants there are more."""
 
 
 class SharedGpu:
-    """One GPU with shards of several replicas."""
+    """One GPU with shards of several replicas; ``known`` are slowdowns that any GPU has asked for."""
 
-    def __init__(self, model: ContentionModel) -> None:
+    def __init__(self, model: ContentionModel, known: dict[Demands, tuple[float, ...]]) -> None:
         self._model = model
-        self._known: dict[tuple[Demand | None, ...], tuple[float, ...]] = {}
+        self._known = known
         self.tenants: list[Tenancy] = []
         self._demands: list[Demand | None] = []
         self.slowdowns: tuple[float, ...] = ()
@@ -114,10 +117,11 @@ def shared_gpus(spec: ClusterSpec) -> dict[int, Tenancy]:
         for gpu in replica.gpus:
             by_gpu[gpu].append(number)
     tenancies: dict[int, Tenancy] = {}
+    known: dict[Demands, tuple[float, ...]] = {}
     for occupants in by_gpu:
         if len(occupants) < 2:
             continue
-        shared = SharedGpu(spec.contention)
+        shared = SharedGpu(spec.contention, known)
         for number in occupants:
             if number not in tenancies:
                 model, replica = replicas[number]
