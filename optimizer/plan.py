@@ -169,7 +169,7 @@ class Plan(_Part):
         return self
 
     def _check_gpus(self, field: str) -> None:
-        for gpu in range(self.gpus.count):
+        for gpu in sorted({gpu for model in self.models.values() for gpus in model.replicas for gpu in gpus}):
             on_it = [model for model in self.models.values() if any(gpu in gpus for gpus in model.replicas)]
             total = math.fsum(getattr(model, field) for model in on_it)
             if total > 1.0 + _ROUNDING:
@@ -195,9 +195,24 @@ def read_plan(path: Path) -> Plan:
     try:
         return Plan.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the plan"
-        raise InputError(f"plan {path}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise InputError(f"plan {path}: {_fault(error.errors(include_url=False)[0])}") from None
+
+
+def _fault(found: Mapping[str, Any]) -> str:
+    """A fault that pydantic found: the key, its value, what is allowed."""
+    where = ".".join(str(part) for part in found["loc"]) or "the plan"
+    if found["type"] == "missing":
+        return f"{where} is missing"
+    if found["type"] == "extra_forbidden":
+        return f"{where} is no key of a plan; leave it out, or correct its spelling"
+    if found["type"] == "too_short":
+        return f"{where} is empty; allowed: at least one entry"
+    message = str(found["msg"])
+    if not message.startswith("Input should be "):
+        return f"{where}: {message.removeprefix('Value error, ')}"
+    value = found["input"]
+    shown = "wrong" if isinstance(value, Mapping | list) else repr(value)
+    return f"{where} is {shown}; allowed: {message.removeprefix('Input should be ')}"
 
 
 def make_plan(

@@ -21,6 +21,8 @@ Setup = tuple[int, ...]
 LEFT_OUT = -1
 
 LONGEST_TARGET_S = 3600.0
+_SHORTEST_TARGET_S = 1e-6
+_MOST_GPUS = 10_000
 _WEIGHT_ROUNDING = 1e-9
 
 
@@ -121,6 +123,8 @@ class SloTarget:
         target = check_finite("target_s", self.target_s, exclusive=True)
         if target > LONGEST_TARGET_S:
             raise invalid("target_s", target, f"up to {LONGEST_TARGET_S:g} s", "The unit looks wrong.")
+        if target < _SHORTEST_TARGET_S:
+            raise invalid("target_s", target, f"from {_SHORTEST_TARGET_S:g} s", "The unit looks wrong.")
 
     @property
     def curve_statistic(self) -> str:
@@ -171,7 +175,8 @@ class Problem:
     packing: Packing = "compute"
 
     def __post_init__(self) -> None:
-        check_count("gpus", self.gpus)
+        if check_count("gpus", self.gpus) > _MOST_GPUS:
+            raise invalid("gpus", self.gpus, f"1 to {_MOST_GPUS}")
         names = [model.name for model in self.models]
         if not names:
             raise InputError("the problem has no models; allowed: at least one")

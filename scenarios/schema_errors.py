@@ -13,7 +13,7 @@ _MOST_FAULTS = 5
 _MISSING = ("missing", "missing_argument")
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 _CONTAINER = re.compile(r"(?:Tuple|List|Dictionary) should have at (least|most) (\d+) items?")
-_OTHER_BRANCH = ("int_type", "string_type", "tuple_type", "too_short")
+_OTHER_BRANCH = ("int_type", "float_type", "string_type", "tuple_type", "too_short", "literal_error")
 """What the other branches of a union say of a value that one branch has looked into."""
 
 
@@ -23,6 +23,8 @@ class _Fault(NamedTuple):
     problem: str
     """Key and value, or the whole line."""
     allowed: str
+    branch: tuple[str, ...] = ()
+    """Location of the branch of a union that says so, if one does."""
 
 
 def describe(error: ValidationError, model: type[BaseModel], values: Mapping[str, Any], where: str) -> str:
@@ -42,7 +44,7 @@ def describe(error: ValidationError, model: type[BaseModel], values: Mapping[str
     schema = model.model_json_schema()
     faults = [_fault(dict(found), schema, values) for found in error.errors(include_url=False)]
     lines: dict[str, list[str]] = {}
-    for fault in faults:
+    for fault in _of_meant_branches(faults):
         looked_into = any(
             other.key.startswith(f"{fault.key}.") or (other.key == fault.key and other.type == "value_error")
             for other in faults
@@ -57,10 +59,28 @@ def describe(error: ValidationError, model: type[BaseModel], values: Mapping[str
     return f"{where}: {'; '.join(texts[:_MOST_FAULTS])}{more}"
 
 
+def _of_meant_branches(faults: Sequence[_Fault]) -> list[_Fault]:
+    """Without the sections of a union that do not know a key, where another one knows all of them."""
+    strange = {fault.branch for fault in faults if fault.branch and fault.type in _UNKNOWN_KEY}
+    known = {fault.branch[:-1] for fault in faults if fault.branch not in strange and _is_inside(fault)}
+    return [fault for fault in faults if fault.branch not in strange or fault.branch[:-1] not in known]
+
+
+def _is_inside(fault: _Fault) -> bool:
+    """Whether a branch has looked into the value."""
+    return bool(fault.branch) and fault.key != ".".join(fault.branch[:-1])
+
+
 def _fault(found: Mapping[str, Any], schema: Mapping[str, Any], values: Mapping[str, Any]) -> _Fault:
-    kind: str = found["type"]
     location = [str(part) for part in found["loc"]]
-    key = _key(location, values, last_is_key=kind in _MISSING)
+    key = _key(location, values, last_is_key=found["type"] in _MISSING)
+    upto = (tuple(location[:end]) for end in range(1, len(location) + 1))
+    branch = next((part for part in upto if not f"{key}.".startswith(".".join(part) + ".")), ())
+    return _worded(found, location, key, schema)._replace(branch=branch)
+
+
+def _worded(found: Mapping[str, Any], location: list[str], key: str, schema: Mapping[str, Any]) -> _Fault:
+    kind: str = found["type"]
     if kind in _MISSING:
         return _Fault(key, kind, f"{key} is missing", "")
     if kind in _UNKNOWN_KEY:

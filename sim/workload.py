@@ -54,7 +54,7 @@ class RequestChunk(NamedTuple):
     content: Sequence[tuple[Segment, ...] | None] | None = None
     deadline_s: Sequence[float | None] | None = None
     cancel_after_s: Sequence[float | None] | None = None
-    prompt: Sequence[int] | None = None
+    prompt: Sequence[int | None] | None = None
 
     def specs(self) -> Iterator[RequestSpec]:
         """The same requests one by one, as plain Python values."""

@@ -39,14 +39,14 @@ def test_plain_csv(tmp_path):
 
 def test_plain_csv_with_every_column(tmp_path):
     text = (
-        "arrival_s,prompt_tokens,output_tokens,model,class,session,priority,deadline_s,cancel_after_s,request_id,note\n"
-        "0,10,5,m1,chat,s1,2,30,9,a,x\n1,20,6,,,,,,,b,y\n"
+        "arrival_s,prompt_tokens,output_tokens,model,class,session,priority,deadline_s,cancel_after_s,request_id,"
+        "prompt_row,note\n0,10,5,m1,chat,s1,2,30,9,a,7,x\n1,20,6,,,,,,,b,,y\n"
     )
     report = ReadReport()
     chunk = read(write(tmp_path, text), report=report)
     first, second = chunk.specs()
-    assert first == (0.0, 10, 5, "a", "m1", "chat", "s1", 2, None, 30.0, 9.0)
-    assert second == (1.0, 20, 6, "b", None, None, None, 0, None, None, None)
+    assert first == (0.0, 10, 5, "a", "m1", "chat", "s1", 2, None, 30.0, 9.0, 7)
+    assert second == (1.0, 20, 6, "b", None, None, None, 0, None, None, None, None)
     assert report.ignored_columns == ["note"]
 
 
@@ -369,3 +369,10 @@ def test_other_real_traces(data_root, path, count, options):
     chunk = read(data_root / "data" / path, report=report, **options)
     assert len(chunk.arrival_s) == (count or report.rows - report.dropped_empty)
     assert (np.diff(chunk.arrival_s) >= 0).all()
+
+
+@pytest.mark.parametrize("row", ["-1", "1.5", "nan", "first"])
+def test_a_prompt_row_is_a_number_of_a_row(tmp_path, row):
+    text = f"arrival_s,prompt_tokens,output_tokens,prompt_row\n0,10,5,{row}\n"
+    with pytest.raises(InputError, match="prompt_row"):
+        read(write(tmp_path, text))

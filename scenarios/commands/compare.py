@@ -9,7 +9,9 @@ from typing import Literal
 
 import click
 
+from latency_models.errors import InputError
 from optimizer.plan import read_plan
+from scenarios.commands.shared_options import jobs_option, overrides_option, rate_option, seed_option, window_option
 from scenarios.comparisons.compare import compare as run_comparison
 from scenarios.comparisons.files import comparison_json, write_comparison
 from scenarios.comparisons.plot import can_be_drawn, plot_comparison
@@ -44,10 +46,10 @@ from scenarios.studies.study_progress import study_progress
     type=click.Path(path_type=Path, dir_okay=False),
     help="Deploy this plan first; its prices are those of the policy price.",
 )
-@click.option("--rate", "rate_per_s", type=float, help="Which of the plan's loads, where it has several.")
+@rate_option
 @click.option("--slo", metavar="LIMITS", help='Limits in ms as vllm bench spells them: "ttft:500 tpot:50 e2el:10000".')
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of all random streams.")
+@overrides_option
+@seed_option
 @click.option(
     "--replications",
     type=click.IntRange(2, 10_000),
@@ -55,12 +57,8 @@ from scenarios.studies.study_progress import study_progress
     show_default=True,
     help="Each with requests of its own, the same for all policies.",
 )
-@click.option(
-    "--window", "window_s", type=float, metavar="SECONDS", help="Parts of a trace that stand for replications."
-)
-@click.option(
-    "--jobs", type=click.IntRange(min=1), help="Processes; default: one per core. Results do not depend on it."
-)
+@window_option
+@jobs_option
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for CSV, JSON and the picture.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier comparison.")
 @click.option(
@@ -94,6 +92,8 @@ def compare(
 
     All policies get the same arrivals, prompts and random numbers. See docs/routing.md.
     """
+    if rate_per_s is not None and plan_file is None:
+        raise InputError("--rate names one of a plan's loads; give --plan too, or leave it out")
     settings = {"seed": seed, "slo": None if slo is None else f'"{slo}"'}
     assignments = [f"{key}={value}" for key, value in settings.items() if value is not None]
     base = load_scenario(scenario, [*overrides, *assignments])

@@ -11,6 +11,7 @@ from typing import Literal
 import click
 
 from analysis.result_files import replacing
+from scenarios.commands.shared_options import jobs_option, overrides_option, window_option
 from scenarios.correction.planning import plan_to_hold
 from scenarios.correction.proven_plan import proven_plan
 from scenarios.correction.report import exit_status, planning_json, print_planning
@@ -33,7 +34,7 @@ from scenarios.studies.study_progress import study_progress
     type=click.Choice(["compute", "memory"]),
     help="What the shards on a GPU may not exceed: memory and compute shares, or memory alone; default: the file's.",
 )
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
+@overrides_option
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of all random streams of the scenario.")
 @click.option("--confidence", type=float, default=0.95, show_default=True, help="That the plan holds.")
 @click.option(
@@ -52,15 +53,11 @@ from scenarios.studies.study_progress import study_progress
     show_default=True,
     help="Go on after a plan was proven as long as another may have a score that is higher by this; 1: stop there.",
 )
-@click.option(
-    "--window", "window_s", type=float, metavar="SECONDS", help="Parts of a trace that stand for replications."
-)
+@window_option
 @click.option(
     "--against-tightening", is_flag=True, help="Also find the plan that tightened targets lead to, and compare."
 )
-@click.option(
-    "--jobs", type=click.IntRange(min=1), help="Processes; default: one per core. Results do not depend on it."
-)
+@jobs_option
 @click.option("--json", "as_json", is_flag=True, help="Print plan and log as JSON instead of tables.")
 def plan(
     problem: str,

@@ -16,6 +16,7 @@ from analysis.result_files import replacing
 from latency_models.curves.load_latency import LoadLatencyCurve
 from latency_models.curves.load_latency_files import curves_to_csv, curves_to_json
 from latency_models.errors import InputError
+from scenarios.commands.shared_options import jobs_option
 from scenarios.profiles.cache import default_cache_dir
 from scenarios.profiles.plot import plot_curves
 from scenarios.profiles.runner import ProfileOptions, Progress, run_profile
@@ -34,9 +35,7 @@ from scenarios.profiles.schema import load_profile
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, e.g. --set profile.tp=[1,2]."
 )
-@click.option(
-    "--jobs", type=click.IntRange(min=1), help="Processes; default: one per core. Results do not depend on it."
-)
+@jobs_option
 @click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),

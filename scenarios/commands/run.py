@@ -14,6 +14,7 @@ import click
 
 from latency_models.errors import InputError
 from optimizer.plan import read_plan
+from scenarios.commands.shared_options import seed_option
 from scenarios.plans.deployment import deployed
 from scenarios.plans.promise_table import print_promises
 from scenarios.plans.promises import promised_figures
@@ -27,7 +28,7 @@ from scenarios.summary_table import print_summary
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory; default: runs/NAME.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing run directory.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, e.g. --set run.until_s=60.")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of all random streams.")
+@seed_option
 @click.option(
     "--replications", type=click.IntRange(1, 10_000), help="Independent repetitions, for confidence intervals."
 )

@@ -15,6 +15,15 @@ import click
 
 from latency_models.errors import InputError, invalid
 from optimizer.plan import read_plan
+from scenarios.commands.shared_options import (
+    jobs_option,
+    overrides_option,
+    rate_option,
+    seed_option,
+    targets_option,
+    unanswered_option,
+    window_option,
+)
 from scenarios.plans.deployment import deployed
 from scenarios.replicated import is_trace, replicating
 from scenarios.run_directory import run_directory
@@ -26,7 +35,7 @@ from scenarios.stress.stress import Report, Stress, StressOptions
 from scenarios.stress.stress import stress as run_stress
 from scenarios.studies.setup_tables import write_csv
 from scenarios.validation.targets import parse_target, promised_targets
-from scenarios.validation.validate import EXIT_STATUS, TOLERATED_UNANSWERED, ValidationOptions
+from scenarios.validation.validate import EXIT_STATUS, ValidationOptions
 
 
 @click.command()
@@ -46,38 +55,22 @@ from scenarios.validation.validate import EXIT_STATUS, TOLERATED_UNANSWERED, Val
     "--resolution", type=float, default=0.05, show_default=True, help="Width of the brackets, relative to their value."
 )
 @click.option("--points", type=click.IntRange(min=1), default=12, show_default=True, help="Values per axis at most.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of all random streams.")
-@click.option("--rate", "rate_per_s", type=float, help="Which of the plan's loads, where it has several.")
-@click.option(
-    "--slo",
-    "slos",
-    multiple=True,
-    metavar="SLO",
-    help="Instead of the promised SLOs, as in a problem file: 'metric: ttft, statistic: p95, target_ms: 300'.",
-)
+@overrides_option
+@seed_option
+@rate_option
+@targets_option
 @click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the verdict at each value.")
 @click.option("--first", type=click.IntRange(min=2), default=5, show_default=True, help="Replications before a look.")
 @click.option("--most", type=click.IntRange(min=2), default=10, show_default=True, help="Replications at most.")
-@click.option(
-    "--window", "window_s", type=float, metavar="SECONDS", help="Parts of a trace that stand for replications."
-)
-@click.option(
-    "--unanswered",
-    type=float,
-    default=TOLERATED_UNANSWERED,
-    show_default=True,
-    help="Share of requests without an answer with which an SLO on a mean can still hold.",
-)
+@window_option
+@unanswered_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for stress.json, the tables points.csv and map.csv, and pictures.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an earlier folder.")
-@click.option(
-    "--jobs", type=click.IntRange(min=1), help="Processes; default: one per core. Results do not depend on it."
-)
+@jobs_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON instead of tables.")
 def stress(
     plan_file: Path,

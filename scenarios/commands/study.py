@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from optimizer.problem import Metric
+from scenarios.commands.shared_options import overrides_option
 from scenarios.optimisation.problem_file import load_problem
 from scenarios.replicated import replicating
 from scenarios.run_directory import run_directory
@@ -128,7 +129,7 @@ def setups(
     metavar="GPUS:RATE:TARGET_MS",
     help="GPUs, requests/s, and target on mean TTFT; may be repeated. Default: the publication's cases on four GPUs.",
 )
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
+@overrides_option
 @click.option("--replications", type=click.IntRange(min=2), default=5, show_default=True, help="Of each simulation.")
 @click.option(
     "--format", "ending", type=click.Choice(["png", "svg"]), default="png", show_default=True, help="Of the picture."

@@ -11,6 +11,15 @@ import click
 from analysis.pictures import check_picture_path
 from latency_models.errors import InputError
 from optimizer.plan import read_plan
+from scenarios.commands.shared_options import (
+    jobs_option,
+    overrides_option,
+    rate_option,
+    seed_option,
+    targets_option,
+    unanswered_option,
+    window_option,
+)
 from scenarios.plans.deployment import deployed
 from scenarios.plans.promise_table import print_promises
 from scenarios.plans.promises import promised_figures
@@ -22,7 +31,7 @@ from scenarios.validation.gap_plot import plot_gaps
 from scenarios.validation.gap_report import gaps_json, print_gaps
 from scenarios.validation.report import print_validation, validation_json, verdict_line
 from scenarios.validation.targets import parse_target, promised_targets
-from scenarios.validation.validate import EXIT_STATUS, TOLERATED_UNANSWERED, ValidationOptions
+from scenarios.validation.validate import EXIT_STATUS, ValidationOptions
 from scenarios.validation.validate import validate as run_validation
 
 _FIRST, _FIRST_WITH_GAP = 5, 10
@@ -31,16 +40,10 @@ _FIRST, _FIRST_WITH_GAP = 5, 10
 @click.command()
 @click.argument("plan_file", metavar="PLAN", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("scenario")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the scenario.")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of all random streams.")
-@click.option("--rate", "rate_per_s", type=float, help="Which of the plan's loads, where it has several.")
-@click.option(
-    "--slo",
-    "slos",
-    multiple=True,
-    metavar="SLO",
-    help="Instead of the promised SLOs, as in a problem file: 'metric: ttft, statistic: p95, target_ms: 300'.",
-)
+@overrides_option
+@seed_option
+@rate_option
+@targets_option
 @click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the verdicts.")
 @click.option(
     "--first",
@@ -48,23 +51,13 @@ _FIRST, _FIRST_WITH_GAP = 5, 10
     help="Replications before the first look (at most so many with --window); default: 5, or 10 with --gap.",
 )
 @click.option("--most", type=click.IntRange(min=2), default=40, show_default=True, help="Replications at most.")
-@click.option(
-    "--window", "window_s", type=float, metavar="SECONDS", help="Parts of a trace that stand for replications."
-)
-@click.option(
-    "--unanswered",
-    type=float,
-    default=TOLERATED_UNANSWERED,
-    show_default=True,
-    help="Share of requests without an answer with which an SLO on a mean can still hold.",
-)
+@window_option
+@unanswered_option
 @click.option("--gap", is_flag=True, help="Attribute what differs from the promise to causes, by further runs.")
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), help="With --gap: draw it, to a .png, .svg or .pdf."
 )
-@click.option(
-    "--jobs", type=click.IntRange(min=1), help="Processes; default: one per core. Results do not depend on it."
-)
+@jobs_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON instead of tables.")
 def validate(
     plan_file: Path,

@@ -92,7 +92,7 @@ def _check_routing(plan: Plan, routing: PlannedRouting, planned: Scenario) -> No
                 f"fraction of {name} in plan {plan.name}",
                 fraction,
                 f"what its prices give on the prompts of {planned.name}: {found}",
-                "Make the plan for these prompts, or validate it on those that it was made for.",
+                "Make the plan for these prompts, or use those that it was made for; by hand, change prices or fractions.",
             )
 
 
@@ -107,7 +107,7 @@ def routing_at(plan: Plan, rate_per_s: float | None = None) -> PlannedRouting:
     loads = [routing.rate_per_s for routing in plan.routing]
     if rate_per_s is None:
         if len(loads) > 1:
-            raise InputError(f"plan {plan.name} has routings for the loads {loads} requests/s; say which one")
+            raise InputError(f"plan {plan.name} has routings for the loads {loads} requests/s; say which one (--rate)")
         return plan.routing[0]
     if rate_per_s not in loads:
         raise invalid("load", rate_per_s, f"one of the loads of plan {plan.name}: {loads} requests/s")

@@ -79,7 +79,7 @@ def promised_load(plan: Plan, rate_per_s: float | None = None) -> PromisedLoad:
     for load in () if plan.promise is None else plan.promise.loads:
         if load.rate_per_s == rate_per_s:
             return load
-    raise InputError(f"plan {plan.name} promises nothing at {rate_per_s:g} requests/s; name the SLOs yourself")
+    raise InputError(f"plan {plan.name} promises nothing at {rate_per_s:g} requests/s; name the SLOs yourself (--slo)")
 
 
 def is_late_share(slo: PromisedSlo) -> bool:

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def read_columns(path: Path, *, without: str = "\n") -> Columns:
         else:
             text = _text(path, head)
             columns = _json_lines(path, text) if ".jsonl" in name else _csv(path, text, without)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
         raise InputError(f"cannot read prompt table {path}: {error}") from None
     if not columns or not next(iter(columns.values())):
         raise InputError(f"prompt table {path} has no rows; allowed: one per prompt")
@@ -82,7 +83,7 @@ def numbers(where: str, values: list[Any], *, empty_is_nan: bool = False) -> Flo
             continue
         try:
             found[row] = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             found[row] = np.nan
         if not np.isfinite(found[row]):
             raise invalid(f"{where}, row {row + 1}", value, "a finite number")
@@ -103,14 +104,25 @@ def _text(path: Path, head: bytes) -> str:
 
 
 def _csv(path: Path, text: str, without: str) -> Columns:
+    # Prompts and answers may be longer than the csv module's limit, which holds for the whole process.
+    before = csv.field_size_limit(max(len(text), csv.field_size_limit()))
+    try:
+        return _csv_columns(path, text, without)
+    finally:
+        csv.field_size_limit(before)
+
+
+def _csv_columns(path: Path, text: str, without: str) -> Columns:
     rows = csv.reader(io.StringIO(text, newline=""))
-    header = next(rows, [])
+    header = [name.strip() for name in next(rows, [])]
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
         raise invalid(f"{path}: column", twice, "each column once")
     kept = [(index, name) for index, name in enumerate(header) if without not in name]
     columns: Columns = {name: [] for _, name in kept}
     for row in rows:
+        if not row:  # a blank line
+            continue
         if len(row) != len(header):
             raise InputError(
                 f"{path} line {rows.line_num} has {len(row)} cells; allowed: {len(header)}, one per column"
@@ -122,10 +134,12 @@ def _csv(path: Path, text: str, without: str) -> Columns:
 
 def _json_lines(path: Path, text: str) -> Columns:
     rows = []
-    for number, line in enumerate(text.rstrip("\n").split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
             raise InputError(f"{path} line {number} is not a JSON object")

@@ -271,6 +271,9 @@ def _ids(path: Path, columns: Columns) -> tuple[str, ...]:
     name = next((name for name in _IDS if name in columns), None)
     if name is None:
         raise InputError(f"{path} has no column prompt_id; columns: {', '.join(list(columns)[:8])}")
+    nameless = next((row for row, value in enumerate(columns[name], start=1) if value in ("", None)), None)
+    if nameless is not None:
+        raise invalid(f"{path}, column {name}, row {nameless}", columns[name][nameless - 1], "the name of a prompt")
     ids = tuple(str(value) for value in columns[name])
     if len(set(ids)) < len(ids):
         twice = Counter(ids).most_common(1)[0][0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latency_models.errors import unknown_name
+from latency_models.errors import invalid, unknown_name
 from scenarios.schema import Scenario
 from scenarios.stress.axis import Axis
 from scenarios.stress.fault_axes import (
@@ -75,9 +75,10 @@ def find_axis(text: str) -> tuple[Axis, str]:
     if name not in AXES:
         raise unknown_name("axis", name, AXES)
     axis = AXES[name]
-    if colon and (axis.targets is None or not target):
-        allowed = [entry.name for entry in AXES.values() if entry.targets is not None]
-        raise unknown_name("axis with a target", text, [f"{entry}:..." for entry in allowed])
+    if colon and axis.targets is None:
+        raise invalid("axis", text, f"{name}, which has no targets", f"The largest value is --up-to {name}=VALUE.")
+    if colon and not target:
+        raise invalid("axis", text, f"{name} for all targets, or a target after the colon")
     return axis, target
 
 

@@ -37,8 +37,10 @@ def with_gpu_lost(scenario: Scenario, down_s: float, target: str) -> Scenario:
 def with_replica_lost(scenario: Scenario, down_s: float, target: str) -> Scenario:
     """A replica crashes once, shortly after the warm-up, and returns after ``down_s``."""
     name, _, number = target.rpartition("/")
+    if not name:
+        raise invalid("replica of axis replica-loss", target, "MODEL/N", f"Such as {first_replicas(scenario)[0]}.")
     if name not in scenario.models:
-        raise unknown_name("model of axis replica-loss", name or target, scenario.models)
+        raise unknown_name("model of axis replica-loss", name, scenario.models)
     replicas = len(_replicas(scenario.models[name]))
     if not number.isdigit() or int(number) >= replicas:
         raise invalid("replica of axis replica-loss", target, f"{name}/0 to {name}/{replicas - 1}")

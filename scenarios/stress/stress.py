@@ -124,6 +124,9 @@ def stress(
             raise invalid("axes", [*axes, *(map_axes or ())], f"each axis once, {name} too")
     if map_axes is not None and len(set(map_axes)) < 2:
         raise invalid("axes of the map", list(map_axes), "two different axes")
+    for name in options.up_to:
+        if axes and find_axis(name)[0].name not in names:
+            raise invalid("largest value (--up-to) of", name, f"axes that are searched: {', '.join(names)}")
     chosen = named if axes else [*named, *((axis, "") for axis in AXES.values() if axis.name not in names)]
     usable, left_out = _with_effect(deployed, chosen, {axis.name for axis, _ in named}, options)
     run = _Run(deployed, tuple(targets), replicator, options, report)

@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 def plan_name(point: FrontierPoint) -> str:
     """Name of the plan's file in the folder ``plans``."""
-    text = f"{1e3 * point.value:g}ms" if point.sweep == "target" else f"{point.value:g}per-s"
+    text = f"{point.shown:.12g}" + ("ms" if point.sweep == "target" else "per-s")
     return f"{point.sweep}-{text}.json"
 
 
@@ -33,6 +33,7 @@ def write_plans(
             point.optimum,
             name=f"{read.name}-{plan_name(point).removesuffix('.json')}",
             usable_memory_gib=read.gpu_memory_gib,
+            engines=read.engines,
             provenance=provenance,
         )
         (folder / plan_name(point)).write_text(plan.to_json(), encoding="utf-8")
@@ -46,7 +47,7 @@ def frontier_rows(points: Sequence[FrontierPoint], slo: int) -> list[Row]:
         best = optimum.best
         row: Row = {
             "sweep": point.sweep,
-            "target_ms": round(1e3 * problem.slos[slo].target_s, 6),
+            "target_ms": round(1e3 * problem.slos[slo].target_s, 9),
             "rate_per_s": load_mean(problem.loads, [load.rate_per_s for load in problem.loads]),
             "feasible": best is not None,
             "score": "",

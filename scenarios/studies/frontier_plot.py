@@ -48,8 +48,10 @@ def plot_frontier(points: Sequence[FrontierPoint], path: Path) -> None:
             shares.set(xlabel=AXES[sweep], ylabel="share of requests", ylim=(0.0, 1.0))
             if sweep == "target":
                 logarithmic(shares, x=True)
-        if any(point.optimum.best is not None for point in points):
-            axes[1][-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, reverse=True)
+        handles, labels = next((found for shares in axes[1] if (found := shares.get_legend_handles_labels())[0]), ([], []))
+        if handles:
+            place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+            axes[1][-1].legend(handles, labels, frameon=False, reverse=True, **place)
 
 
 def _draw_shares(axes: Axes, feasible: Sequence[tuple[FrontierPoint, SetupSolution]]) -> None:

@@ -61,6 +61,7 @@ PLAIN_COLUMNS: dict[str, tuple[str, ...]] = {
     "priority": ("priority",),
     "deadline_s": ("deadline_s",),
     "cancel_after_s": ("cancel_after_s",),
+    "prompt": ("prompt_row",),
     "request_id": ("request_id", "id"),
     "blocks": ("prefix_block_ids", "hash_ids"),
 }

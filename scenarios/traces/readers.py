@@ -220,6 +220,7 @@ class _TraceReader:
             content=self._content(table, located.get("blocks"), prompt),
             deadline_s=self._delays(table, located.get("deadline_s")),
             cancel_after_s=self._delays(table, located.get("cancel_after_s")),
+            prompt=self._prompts(table, located.get("prompt")),
         )
 
     def _where(self, table: Table, row: int, column: str) -> str:
@@ -324,6 +325,20 @@ class _TraceReader:
         if wrong.size:
             raise invalid(self._where(table, int(wrong[0]), column), values[int(wrong[0])], "an integer")
         return numbers.astype(np.int64)
+
+    def _prompts(self, table: Table, column: str | None) -> list[int | None] | None:
+        """Rows of the prompt table; where none is named one is drawn."""
+        if column is None:
+            return None
+        given = [value not in (None, "") for value in table.columns[column]]
+        values = [value if named else 0 for value, named in zip(table.columns[column], given, strict=True)]
+        numbers = self._numbers(table, column, values)
+        wrong = np.flatnonzero((numbers != np.floor(numbers)) | (numbers < 0) | (numbers > MAX_TOKENS))
+        if wrong.size:
+            row = int(wrong[0])
+            raise invalid(self._where(table, row, column), values[row], "a row of the prompt table, an integer from 0")
+        rows = numbers.astype(np.int64).tolist()
+        return [row if named else None for row, named in zip(rows, given, strict=True)]
 
     def _delays(self, table: Table, column: str | None) -> list[float | None] | None:
         if column is None:
