@@ -166,7 +166,20 @@ class Plan(_Part):
         weight = math.fsum(routing.weight for routing in self.routing)
         if abs(weight - 1.0) > _ROUNDING:
             raise ValueError(f"weights of the routings sum to {weight:g}; allowed: 1")
+        rates = [routing.rate_per_s for routing in self.routing]
+        if len(set(rates)) < len(rates):
+            raise ValueError(f"routings are for the loads {rates} requests/s; allowed: each load once")
+        self._check_promise()
         return self
+
+    def _check_promise(self) -> None:
+        for load in () if self.promise is None else self.promise.loads:
+            for name in (*load.latency_s, *(slo.model for slo in load.slos if slo.model is not None)):
+                if name not in self.models:
+                    raise ValueError(f"promise.loads names model {name!r}; allowed: {sorted(self.models)}")
+            unknown = sorted({name for latency in load.latency_s.values() for name in latency} - set(_PROMISED))
+            if unknown:
+                raise ValueError(f"promise.loads has a latency {unknown[0]!r}; allowed: {', '.join(_PROMISED)}")
 
     def _check_gpus(self, field: str) -> None:
         for gpu in sorted({gpu for model in self.models.values() for gpus in model.replicas for gpu in gpus}):
@@ -343,5 +356,7 @@ def _promised(problem: Problem, best: SetupSolution, load: LoadRouting, used: Se
                 score_per_s=max(0.0, outcome.score_per_s),
             )
             for outcome in load.slos
+            # A model that is left out has no requests that could be late.
+            if outcome.slo.model is None or outcome.slo.model in {problem.models[index].name for index in used}
         ),
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from latency_models.errors import invalid, unknown_name
-from scenarios.section import Index, NonNegative, Positive, Section
+from scenarios.section import Index, NonNegative, Section
 from sim.fault_spec import MOST_RETRIES, Crash, FaultSpec, LostRequests, RandomCrashes
 
 
@@ -37,7 +37,7 @@ class RandomCrashesSection(Section):
     """Crashes at random times, with exponential times of being up."""
 
     each: Literal["gpu", "replica"]
-    mean_time_between_s: Positive
+    mean_time_between_s: Annotated[float, Field(ge=1e-3)]
     model: str | None = None
     """Only replicas of this model."""
     restart_s: NonNegative | None = None

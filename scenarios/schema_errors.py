@@ -112,7 +112,7 @@ def _allowed(message: str) -> str:
         if plain in message:
             return "a section of keys and values"
     text = message.removeprefix("Input should be ").replace("valid tuple", "list")
-    text = text.split(", unable to parse")[0].split(" after validation")[0]
+    text = text.split(", unable to ")[0].split(" after validation")[0]
     text = _CONTAINER.sub(lambda found: f"at {found[1]} {found[2]} {'entry' if found[2] == '1' else 'entries'}", text)
     return text[0].lower() + text[1:] if text.startswith("String") else text
 

@@ -292,6 +292,7 @@ def test_the_limits_of_the_command_line_count(routerwise, path):
         (("--policies", "price,random", "--reference", "oracle"), "unknown reference 'oracle'"),
         (("--policies", "price,random", "--slo", "ttft:0"), "slo"),
         (("--policies", "price,random", "--plan", "missing.json"), "missing.json"),
+        (("--policies", "price,random", "--rate", "50"), "--rate names one of a plan's loads; give --plan too"),
         (("--policies", "price,random", "--set", "router.staleness_s=1"), "router.staleness_s has no effect on price"),
     ],
 )

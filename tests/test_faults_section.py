@@ -91,6 +91,8 @@ def test_one_number_and_true_are_for_all_models(tmp_path):
         ({"load_s": 1, "crashes": [{"at_s": 1, "gpu": 0, "restart_s": "soon"}]}, "restart_s"),
         ({"load_s": 1, "random_crashes": [{"each": "rack", "mean_time_between_s": 1}]}, "gpu"),
         ({"load_s": 1, "random_crashes": [{"each": "gpu", "mean_time_between_s": 0}]}, "mean_time_between_s"),
+        ({"load_s": 0, "random_crashes": [{"each": "gpu", "mean_time_between_s": 1e-9}]}, "equal to 0.001"),
+        ({"load_s": 1, "cold_start": "large"}, "cold_start is 'large'; allowed: a valid boolean or a list"),
         ({"load_s": 1, "random_crashes": [{"each": "gpu", "model": "large", "mean_time_between_s": 9}]}, "each: gpu"),
         ({"load_s": 1, "cold_start": True, "lost_requests": "forget"}, "retry"),
         ({"load_s": 1, "cold_start": True, "lost_requests": "fail", "most_retries": 3}, "no effect"),

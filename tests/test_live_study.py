@@ -89,6 +89,13 @@ def small_problem(folder):
     return path
 
 
+def test_a_scenario_of_other_models_is_refused_before_any_work(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["study", "live", "demo", "mm1", "--case", "4:50:150", "--out", str(tmp_path / "live")])
+    assert ended.value.code == 2
+    assert "model of problem demo, among those of scenario mm1, 'llama-7b'" in capsys.readouterr().err
+
+
 def test_the_command_writes_rows_and_a_picture(tmp_path, capsys):
     out = tmp_path / "live"
     problem = small_problem(tmp_path)

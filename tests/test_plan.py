@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from setup_cases import setups_problem
 
 from latency_models.errors import InputError
 from optimizer.plan import Plan, make_plan, promised_latency_s, read_plan
-from optimizer.problem import LEFT_OUT, LoadCase
+from optimizer.problem import LEFT_OUT, LoadCase, SloTarget
 from optimizer.search import Optimum, optimise
 from sim.prompt_table import PromptTable
 
@@ -96,6 +97,21 @@ def test_a_plan_comes_back_from_json_as_it_was(plan, tmp_path):
     assert read_plan(tmp_path / "plan.json").to_json() == plan.to_json()
 
 
+def test_a_target_of_a_model_that_is_left_out_is_no_promise(solved):
+    problem, optimum = solved
+    setup = (LEFT_OUT, *optimum.best.setup[1:])
+    own = SloTarget(metric="ttft", target_s=0.2, model="m0")
+    outcomes = [replace(load.slos[0], slo=own) for load in optimum.best.routing.loads]
+    loads = tuple(
+        replace(load, slos=(*load.slos, outcome), fractions=(0.0, 0.5, 0.5))
+        for load, outcome in zip(optimum.best.routing.loads, outcomes, strict=True)
+    )
+    best = replace(optimum.best, setup=setup, routing=replace(optimum.best.routing, loads=loads))
+    plan = make_plan(problem, replace(optimum, best=best), name="case")
+    assert plan.left_out == ("m0",)
+    assert [slo.model for slo in plan.promise.loads[0].slos] == [None]
+
+
 def test_without_a_proof_there_is_no_bound_and_without_a_solution_no_plan(solved):
     problem, optimum = solved
     counts = {"considered": 1, "pruned": 0, "solved": 1, "unplaceable": 0, "wall_s": 0.1}
@@ -144,6 +160,19 @@ def changed(*keys, value):
     return values
 
 
+SLO = {"metric": "ttft", "target_s": 1, "statistic": "mean", "value": 0.5, "limit": 1, "beta": 0, "score_per_s": 0}
+
+
+def promising(**changes):
+    load = {"rate_per_s": 5, "score": 0.5, "latency_s": {}, "slos": []} | changes
+    return {"score": 0.5, "bound": None, "gap": None, "loads": [load]}
+
+
+def test_a_plan_for_more_gpus_than_anyone_has_is_read_at_once(tmp_path):
+    (tmp_path / "plan.json").write_text(json.dumps(changed("gpus", "count", value=10**15)))
+    assert read_plan(tmp_path / "plan.json").gpus.count == 10**15
+
+
 def test_a_plan_can_be_written_by_hand(tmp_path):
     (tmp_path / "plan.json").write_text(json.dumps(BY_HAND))
     plan = read_plan(tmp_path / "plan.json")
@@ -178,7 +207,12 @@ def test_a_plan_can_be_written_by_hand(tmp_path):
         (changed("routing", 0, "prices", value={"a": 1.0, "c": 0.0}), "routing.prices is of"),
         (changed("routing", 0, "weight", value=0.5), "weights of the routings sum to 0.5"),
         (changed("routing", 0, "policy", value="magic"), "routing.0.policy"),
-        (changed("routing", 0, "rate_per_s", value=-1), "routing.0.rate_per_s"),
+        (changed("routing", 0, "rate_per_s", value=-1), "routing.0.rate_per_s is -1; allowed: greater than or equal to 0"),
+        (changed("routing", value=[BY_HAND["routing"][0] | {"weight": 0.5}] * 2), "each load once"),
+        (changed("promise", value=promising(latency_s={"c": {}})), "promise.loads names model 'c'; allowed: .*'a', 'b'"),
+        (changed("promise", value=promising(latency_s={"a": {"ttft_p50_s": 1}})), "latency 'ttft_p50_s'; allowed: ttft"),
+        (changed("promise", value=promising(slos=[SLO | {"model": "c"}])), "promise.loads names model 'c'"),
+        ({key: BY_HAND[key] for key in ("name", "gpus", "models")}, "routing is missing"),
     ],
 )
 def test_plans_that_are_refused(tmp_path, values, message):

@@ -93,7 +93,7 @@ def test_a_plan_with_several_loads_needs_to_know_which():
 
     plan = pair_plan(change=two)
     assert routing_at(plan, 30.0).rate_per_s == 30.0
-    with pytest.raises(InputError, match=r"routings for the loads \[20.0, 30.0\] requests/s; say which one"):
+    with pytest.raises(InputError, match=r"routings for the loads \[20.0, 30.0\] requests/s; say which one \(--rate\)"):
         routing_at(plan)
     with pytest.raises(InputError, match=r"load is 25.0; allowed: one of the loads"):
         routing_at(plan, 25.0)

@@ -1,5 +1,6 @@
 """Prompt tables: what is refused, the layouts of files, the built-in table, and learned predictions."""
 
+import csv
 import gzip
 import json
 import pickle
@@ -158,6 +159,7 @@ def test_long_outcomes(tmp_path):
         ("prompt_id,predicted.a\np,0.5,0.6\n", "line 2 has 3 cells; allowed: 2"),
         ("prompt_id,predicted.a,predicted.a\np,0.5,0.6\n", "predicted.a.*each column once"),
         ("prompt_id,predicted.a\np,0.5\np,0.6\n", "prompt_id is 'p'; allowed: each prompt once"),
+        ("prompt_id,predicted.a\np,0.5\n,0.6\n", "column prompt_id, row 2 is ''; allowed: the name of a prompt"),
         ("x,y\n1,2\n", "is no prompt table: columns x, y"),
         ("prompt_id,category\np,law\n", "no model columns"),
         ("prompt_id,m1,m2\np,1,\nq,,1\n", "no prompt on which all of m1, m2 were evaluated"),
@@ -167,6 +169,32 @@ def test_files_that_are_refused(tmp_path, text, message):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         read_score_file(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv.gz", gzip.compress(b"prompt_id,predicted.a\np,0.5\n")[:10] + bytes(range(255, 200, -1)), "cannot read"),
+        ("t.jsonl", b'{"prompt_id": "p", "predicted.a": 1' + b"0" * 400 + b"}", "row 1 is 10+; allowed: a finite number"),
+        ("t.jsonl", b"[" * 100_000, "line 1 is not a JSON object"),
+        ("t.jsonl", b'{"prompt_id": null, "predicted.a": 1}', "row 1 is None; allowed: the name of a prompt"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_score_file(tmp_path / name)
+
+
+def test_long_texts_blank_lines_and_spaces_in_the_header_are_no_fault(tmp_path):
+    limit = csv.field_size_limit()
+    text = "word " * 40_000
+    (tmp_path / "t.csv").write_text(f"sample_id, prompt, eval_name, m1\na,{text},gsm,1\n\nb,short,gsm,0\n\n")
+    found = read_score_file(tmp_path / "t.csv")
+    assert (found.models, found.prompt_ids, found.texts) == (("m1",), ("a", "b"), (text, "short"))
+    assert csv.field_size_limit() == limit
+    (tmp_path / "t.jsonl").write_text('{"prompt_id": 1, "predicted.a": 0.5}\n\n{"prompt_id": 2, "predicted.a": 0.1}\n\n')
+    assert read_score_file(tmp_path / "t.jsonl").predicted.tolist() == [[0.5], [0.1]]
 
 
 def test_a_missing_model_is_named_with_the_nearest(tmp_path):

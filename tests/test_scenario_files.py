@@ -272,6 +272,11 @@ def test_set_reads_paths_from_the_working_directory(folder, monkeypatch):
         ("models.small-7b.replicas.first.gpus=[1]", "an index from 0 to 0 in place of 'first'"),
         ("seed=", "seed is None; allowed: a valid integer"),
         ("run.untl_s=3", "unknown key 'run.untl_s' (did you mean 'until_s'?)"),
+        ("workload.duration_s=true", "duration_s is True; allowed: a number"),
+        ("run.warmup=yes", "run: warmup is True; allowed: a number"),
+        ("seed=true", "seed is True; allowed: a valid integer"),
+        ("prompts={table: {builtin: 0}}", ": prompts.table.builtin is 0; allowed: greater than or equal to 1"),
+        ("prompts={table: {builtin: 9, sed: 1}}", ": unknown key 'prompts.table.sed' (did you mean 'seed'?)"),
     ],
 )
 def test_bad_overrides(override, expected):

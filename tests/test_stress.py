@@ -285,8 +285,8 @@ def test_the_first_change_is_the_bracket_if_outcomes_come_and_go():
     ("text", "message"),
     [
         ("lod", "unknown axis 'lod'; did you mean 'load'"),
-        ("load:3", "axis with a target"),
-        ("gpu-loss:", "axis with a target"),
+        ("load:3", "axis is 'load:3'; allowed: load, which has no targets. The largest value is --up-to load=VALUE"),
+        ("gpu-loss:", "gpu-loss for all targets, or a target after the colon"),
     ],
 )
 def test_unknown_axes_are_refused(text, message):

@@ -75,6 +75,10 @@ def test_the_exit_status_is_that_of_the_plan_as_it_is(stress):
     [
         (("--axis", "loud"), "did you mean 'load'"),
         (("--axis", "gpu-loss:9"), "one that the plan uses: 0"),
+        (("--axis", "replica-loss:server"), "allowed: MODEL/N. Such as server/0"),
+        (("--axis", "load", "--up-to", "bursts=2"), "axes that are searched: load"),
+        (("--axis", "load", "--map-points", "3"), "give --map too"),
+        (("--first", "8", "--most", "2"), "--first is 8; allowed: at most --most, 2"),
         (("--map", "load"), "two axes with a comma"),
         (("--map", "load,load"), "two different axes"),
         (("--map", "load,loud"), "did you mean 'load'"),

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -165,6 +167,13 @@ def test_a_case_that_nothing_can_do_is_reported_not_hidden(problem_file, tmp_pat
     assert (tmp_path / "none" / "setups.png").stat().st_size > 1000
 
 
+def test_cases_without_any_setup_are_refused_and_leave_nothing(problem_file, tmp_path, routerwise):
+    status, _, err = routerwise("study", "setups", problem_file, "--out", tmp_path / "none", "--case", "100:5:200")
+    assert status == 2
+    assert "no setup of 100 GPUs, 5/s, 200 ms is retained" in err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_published_cases_are_those_of_the_publication():
     four = [(case.rate_per_s, round(1e3 * case.target_s)) for case in PUBLISHED_CASES if case.gpus == 4]
     eight = [(case.rate_per_s, round(1e3 * case.target_s)) for case in PUBLISHED_CASES if case.gpus == 8]
@@ -248,6 +257,29 @@ def test_the_frontier_command_writes_points_and_their_plans(problem_file, tmp_pa
         assert plan.routing[0].rate_per_s == float(row["rate_per_s"])
     assert "<svg" in (out / "frontier.svg").read_text(encoding="utf-8")
     assert json.loads((out / "manifest.json").read_text(encoding="utf-8"))["command"] == "frontier"
+
+
+def test_near_targets_have_a_plan_each_with_its_engines_and_loads_that_are_too_high_are_drawn(
+    problem_file, tmp_path, routerwise
+):
+    values = yaml.safe_load(Path(problem_file).read_text(encoding="utf-8"))
+    for model in values["models"].values():
+        model["engine"] = {"max_num_seqs": 7}
+    engines = Path(problem_file).with_name("engines.yaml")
+    engines.write_text(yaml.safe_dump(values), encoding="utf-8")
+    targets = "300.0000001,300.0000002"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        status, _, err = routerwise(
+            "frontier", engines, "--out", tmp_path / "near", "--targets", targets, "--rates", "1e6"
+        )
+    assert (status, err) == (0, "")
+    rows = rows_of(tmp_path / "near" / "frontier.csv")
+    assert ",".join(row["target_ms"] for row in rows[:2]) == targets
+    plans = [read_plan(tmp_path / "near" / row["plan"]) for row in rows[:2]]
+    promised_s = [plan.promise.loads[0].slos[0].target_s for plan in plans]
+    assert promised_s == pytest.approx([0.3000000001, 0.3000000002], rel=1e-12)
+    assert all(model.engine["max_num_seqs"] == 7 for plan in plans for model in plan.models.values())
 
 
 @pytest.mark.parametrize(

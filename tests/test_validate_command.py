@@ -128,6 +128,8 @@ def test_a_trace_is_cut_into_windows(validate, tmp_path):
         (("--slo", "metric: ttft, target_ms: 50, model: sever"), "did you mean 'server'"),
         (("--rate", "7"), "load is 7.0; allowed: one of the loads of plan one"),
         (("--window", "10"), "with a workload of kind synthetic"),
+        (("--first", "8", "--most", "2"), "--first is 8; allowed: at most --most, 2"),
+        (("--slo", "metric: ttft, target_ms: true"), "target_ms is True; allowed: a number"),
         (("--confidence", "95"), "confidence is 95.0"),
         (("--unanswered", "0"), "unanswered requests is 0.0"),
         (("--set", "run.warmup=10000"), "warm-up (run.warmup) is 10000.0"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from latency_models.errors import InputError
+from latency_models.errors import InputError, invalid
 from scenarios.output_places import check_output
 from scenarios.prompt_tables.layouts import read_score_file, read_texts
 from scenarios.prompt_tables.score_fit import fit_scores
@@ -57,6 +57,8 @@ def fit(
     (`routerwise[router]`).
     """
     check_table_path(out)
+    if out.resolve() in {path.resolve() for path in (outcomes, texts, tokens) if path is not None}:
+        raise invalid("--out", str(out), "another file; this one is a source")
     check_output("--out", out, overwrite=overwrite)
     source = read_score_file(outcomes, models or None, tokens=tokens)
     if texts is None and source.texts is None:

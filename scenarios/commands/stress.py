@@ -37,6 +37,8 @@ from scenarios.studies.setup_tables import write_csv
 from scenarios.validation.targets import parse_target, promised_targets
 from scenarios.validation.validate import EXIT_STATUS, ValidationOptions
 
+_FIRST, _MAP_POINTS = 5, 7
+
 
 @click.command()
 @click.argument("plan_file", metavar="PLAN", type=click.Path(path_type=Path, dir_okay=False))
@@ -49,7 +51,9 @@ from scenarios.validation.validate import EXIT_STATUS, ValidationOptions
     help=f"What to vary, of: {', '.join(AXES)}; targets such as gpu-loss:2. Default: all that have an effect.",
 )
 @click.option("--map", "map_axes", metavar="AXIS,AXIS", help="Also try all pairs of values of two axes.")
-@click.option("--map-points", type=click.IntRange(2, 50), default=7, show_default=True, help="Values of each of them.")
+@click.option(
+    "--map-points", type=click.IntRange(2, 50), help=f"With --map: values of each of them; default: {_MAP_POINTS}."
+)
 @click.option("--up-to", multiple=True, metavar="AXIS=VALUE", help="Largest value to try, e.g. load=2 or gpu-loss=300.")
 @click.option(
     "--resolution", type=float, default=0.05, show_default=True, help="Width of the brackets, relative to their value."
@@ -60,7 +64,7 @@ from scenarios.validation.validate import EXIT_STATUS, ValidationOptions
 @rate_option
 @targets_option
 @click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the verdict at each value.")
-@click.option("--first", type=click.IntRange(min=2), default=5, show_default=True, help="Replications before a look.")
+@click.option("--first", type=click.IntRange(min=2), help=f"Replications before a look; default: {_FIRST}.")
 @click.option("--most", type=click.IntRange(min=2), default=10, show_default=True, help="Replications at most.")
 @window_option
 @unanswered_option
@@ -77,7 +81,7 @@ def stress(
     scenario: str,
     axes: tuple[str, ...],
     map_axes: str | None,
-    map_points: int,
+    map_points: int | None,
     up_to: tuple[str, ...],
     resolution: float,
     points: int,
@@ -86,7 +90,7 @@ def stress(
     rate_per_s: float | None,
     slos: tuple[str, ...],
     confidence: float,
-    first: int,
+    first: int | None,
     most: int,
     window_s: float | None,
     unanswered: float,
@@ -100,13 +104,17 @@ def stress(
     Each end of a bracket is a verdict as of `routerwise validate`. Exit status: that of the plan as it is, 0 if it
     holds, 3 if it is broken, 5 if that is undecided. See docs/stress.md.
     """
+    if first is not None and first > most:
+        raise invalid("--first", first, f"at most --most, {most}")
+    if map_points is not None and map_axes is None:
+        raise InputError("--map-points is of the axes of a map; give --map too, or leave it out")
     options = StressOptions(
         evidence=ValidationOptions(
-            confidence=confidence, first=min(first, most), most=most, tolerance=unanswered, window_s=window_s
+            confidence=confidence, first=min(first or _FIRST, most), most=most, tolerance=unanswered, window_s=window_s
         ),
         search=SearchOptions(resolution=resolution, most_points=points),
         up_to=_values(up_to),
-        map_points=map_points,
+        map_points=map_points or _MAP_POINTS,
     )
     plan = read_plan(plan_file)
     targets = tuple(parse_target(text) for text in slos) or promised_targets(plan, rate_per_s)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import click
 
+from latency_models.errors import InputError
 from optimizer.problem import Metric
 from scenarios.commands.shared_options import overrides_option
 from scenarios.optimisation.problem_file import load_problem
@@ -104,7 +105,13 @@ def setups(
                 )
                 for number, case in enumerate(cases, start=1)
             ]
-        write_csv(folder / "setups.csv", [row for one in studies for row in setup_rows(one)])
+        rows = [row for one in studies for row in setup_rows(one)]
+        if not rows:
+            raise InputError(
+                f"no setup of {', '.join(map(str, cases))} is retained: none runs every model once, uses all compute, and "
+                "fits; give --case with fewer GPUs, or curves of more tp and compute shares"
+            )
+        write_csv(folder / "setups.csv", rows)
         write_csv(folder / "baselines.csv", [row for one in studies for row in baseline_rows(one)])
         write_csv(folder / "summary.csv", [summary_row(one) for one in studies])
         write_csv(folder / "retained.csv", count_rows(counts))

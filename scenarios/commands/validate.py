@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from analysis.pictures import check_picture_path
-from latency_models.errors import InputError
+from latency_models.errors import InputError, invalid
 from optimizer.plan import read_plan
 from scenarios.commands.shared_options import (
     jobs_option,
@@ -85,6 +85,8 @@ def validate(
         if not gap:
             raise InputError("--plot draws the gap report; give --gap too")
         check_picture_path("--plot", plot)
+    if first is not None and first > most:
+        raise invalid("--first", first, f"at most --most, {most}")
     # A verdict can be clear before the effects of the causes are.
     first = min(first or (_FIRST_WITH_GAP if gap else _FIRST), most)
     options = ValidationOptions(confidence=confidence, first=first, most=most, tolerance=unanswered, window_s=window_s)

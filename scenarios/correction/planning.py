@@ -42,6 +42,14 @@ class Planning:
     notes: tuple[str, ...]
 
 
+def check_models(read: ReadProblem, scenario: Scenario) -> None:
+    """Raise InputError for a model of the problem that the scenario does not have."""
+    for model in read.problem.models:
+        if model.name not in scenario.models:
+            raise unknown_name(f"model of problem {read.name}, among those of scenario {scenario.name},",
+                               model.name, scenario.models)  # fmt: skip
+
+
 def plan_to_hold(
     read: ReadProblem,
     scenario: Scenario,
@@ -85,10 +93,7 @@ def plan_to_hold(
             f"problem {read.name} has {len(read.problem.loads)} loads, and a scenario has the traffic of one; plan for "
             "each of them, with a scenario of that load"
         )
-    for model in read.problem.models:
-        if model.name not in scenario.models:
-            raise unknown_name(f"model of problem {read.name}, among those of scenario {scenario.name},",
-                               model.name, scenario.models)  # fmt: skip
+    check_models(read, scenario)
     if is_trace(scenario.workload) and window_s is None:
         raise InputError(
             "every replication of a trace has the same requests, so that nothing is proven on new ones; cut it into "

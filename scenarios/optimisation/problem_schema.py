@@ -6,15 +6,15 @@ from typing import Annotated
 
 from pydantic import Field, StrictBool, model_validator
 
-from latency_models.sections.base import Count, Number
+from latency_models.sections.base import Count
 from latency_models.sections.catalogue import CatalogueEntry
 from optimizer.problem import Metric, Packing, Statistic
 from scenarios.prompt_tables.sections import AnyPrompts, PathSection
 from scenarios.section import Section
 
-_Positive = Annotated[Number, Field(gt=0)]
-_NonNegative = Annotated[Number, Field(ge=0)]
-_Share = Annotated[Number, Field(gt=0, le=1)]
+_Positive = Annotated[float, Field(gt=0)]
+_NonNegative = Annotated[float, Field(ge=0)]
+_Share = Annotated[float, Field(gt=0, le=1)]
 _NonEmpty = Field(min_length=1)
 
 

@@ -92,7 +92,7 @@ def _check_routing(plan: Plan, routing: PlannedRouting, planned: Scenario) -> No
                 f"fraction of {name} in plan {plan.name}",
                 fraction,
                 f"what its prices give on the prompts of {planned.name}: {found}",
-                "Make the plan for these prompts, or use those that it was made for; by hand, change prices or fractions.",
+                "Make the plan for these prompts, or use its own; in one by hand, change prices or fractions.",
             )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from scenarios.prompt_tables.item_response import built_in_table
 from scenarios.prompt_tables.layouts import read_score_file
@@ -39,7 +39,19 @@ class BuiltInPrompts(Section):
     seed: Annotated[int, Field(ge=0, strict=True)] = 1
 
 
-AnyPrompts = Literal["builtin"] | BuiltInPrompts | PromptFile
+def _branch(value: Any) -> str:
+    """Which of the spellings a value is meant as, so that a fault is told of that one alone."""
+    if isinstance(value, BuiltInPrompts) or (isinstance(value, Mapping) and "builtin" in value):
+        return "BuiltInPrompts"
+    return "PromptFile" if isinstance(value, PromptFile | Mapping) else "name"
+
+
+AnyPrompts = Annotated[
+    Annotated[Literal["builtin"], Tag("name")]
+    | Annotated[BuiltInPrompts, Tag("BuiltInPrompts")]
+    | Annotated[PromptFile, Tag("PromptFile")],
+    Discriminator(_branch),
+]
 """The ``prompts:`` section."""
 
 

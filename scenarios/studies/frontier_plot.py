@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.pictures import logarithmic, picture
 from optimizer.search import SetupSolution
@@ -48,7 +48,9 @@ def plot_frontier(points: Sequence[FrontierPoint], path: Path) -> None:
             shares.set(xlabel=AXES[sweep], ylabel="share of requests", ylim=(0.0, 1.0))
             if sweep == "target":
                 logarithmic(shares, x=True)
-        handles, labels = next((found for shares in axes[1] if (found := shares.get_legend_handles_labels())[0]), ([], []))
+        named = [shares.get_legend_handles_labels() for shares in axes[1]]
+        # The last panel is empty where no load of the sweep can be carried.
+        handles, labels = next((both for both in named if both[0]), ([], []))
         if handles:
             place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
             axes[1][-1].legend(handles, labels, frameon=False, reverse=True, **place)

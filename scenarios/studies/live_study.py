@@ -16,6 +16,7 @@ from analysis.verdicts import Outcome
 from latency_models.errors import InputError
 from optimizer.plan import Plan, PlannedGpus, PlannedModel, PlannedRouting, make_plan
 from optimizer.problem import Option, Packing, Problem
+from scenarios.correction.planning import check_models
 from scenarios.correction.search import SearchRules, corrected_plan
 from scenarios.correction.simulated_plans import PlanSimulator, ProofRules
 from scenarios.model_section import PolicySection
@@ -113,6 +114,7 @@ def live_study(
     InputError
         Problem and scenario do not go together.
     """
+    check_models(read, scenario)
     rows: list[LiveRow] = []
     for number, case in enumerate(cases):
         if report is not None:

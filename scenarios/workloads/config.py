@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, WrapValidator, model_validator
 
 from latency_models.errors import RouterwiseError
+from scenarios.section import Section
 from scenarios.workloads.arrival_processes import AnyArrivals
 from scenarios.workloads.generators import Bounds, RequestLabels, SharedPrefix
 from scenarios.workloads.lengths import (
@@ -33,13 +34,7 @@ def _explained(value: Any, validate: Callable[[Any], Any]) -> Any:
 _Explained = WrapValidator(_explained)
 
 
-class _Section(BaseModel):
-    """Base of the schema: unknown keys and infinite numbers are errors, and nothing changes after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-class TraceLengths(_Section):
+class TraceLengths(Section):
     """Pairs of lengths drawn from those of a trace's requests, each equally likely."""
 
     kind: Literal["trace"]
@@ -71,7 +66,7 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 
 
-class _Labelled(_Section):
+class _Labelled(Section):
     """Client with a model and a class of its own."""
 
     name: Annotated[str, Field(min_length=1)] | None = None
@@ -198,7 +193,7 @@ def client_name(client: Client, index: int) -> str:
     return client.name if client.name is not None else f"client-{index}"
 
 
-class MixtureWorkload(_Section):
+class MixtureWorkload(Section):
     """Several clients at once."""
 
     kind: Literal["mixture"]
