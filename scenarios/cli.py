@@ -98,6 +98,9 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     # Being asked to end cleans up like Ctrl-C; 143 is what a shell reports for it.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    ctrl_c = signal.getsignal(signal.SIGINT)
+    if ctrl_c is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt_once)
     try:
         cli.main(args=arguments, standalone_mode=False)
     except click.exceptions.Exit as finished:
@@ -117,6 +120,13 @@ def main(arguments: list[str] | None = None) -> None:
         _explain(error)
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, ctrl_c)
+
+
+def _interrupt_once(*_: object) -> None:
+    # A second Ctrl-C would stop the cleaning up that the first one began.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _explain(error: Exception) -> None:

@@ -207,10 +207,19 @@ def test_a_plan_can_be_written_by_hand(tmp_path):
         (changed("routing", 0, "prices", value={"a": 1.0, "c": 0.0}), "routing.prices is of"),
         (changed("routing", 0, "weight", value=0.5), "weights of the routings sum to 0.5"),
         (changed("routing", 0, "policy", value="magic"), "routing.0.policy"),
-        (changed("routing", 0, "rate_per_s", value=-1), "routing.0.rate_per_s is -1; allowed: greater than or equal to 0"),
+        (
+            changed("routing", 0, "rate_per_s", value=-1),
+            "routing.0.rate_per_s is -1; allowed: greater than or equal to 0",
+        ),
         (changed("routing", value=[BY_HAND["routing"][0] | {"weight": 0.5}] * 2), "each load once"),
-        (changed("promise", value=promising(latency_s={"c": {}})), "promise.loads names model 'c'; allowed: .*'a', 'b'"),
-        (changed("promise", value=promising(latency_s={"a": {"ttft_p50_s": 1}})), "latency 'ttft_p50_s'; allowed: ttft"),
+        (
+            changed("promise", value=promising(latency_s={"c": {}})),
+            "promise.loads names model 'c'; allowed: .*'a', 'b'",
+        ),
+        (
+            changed("promise", value=promising(latency_s={"a": {"ttft_p50_s": 1}})),
+            "latency 'ttft_p50_s'; allowed: ttft",
+        ),
         (changed("promise", value=promising(slos=[SLO | {"model": "c"}])), "promise.loads names model 'c'"),
         ({key: BY_HAND[key] for key in ("name", "gpus", "models")}, "routing is missing"),
     ],

@@ -175,7 +175,11 @@ def test_files_that_are_refused(tmp_path, text, message):
     ("name", "content", "message"),
     [
         ("t.csv.gz", gzip.compress(b"prompt_id,predicted.a\np,0.5\n")[:10] + bytes(range(255, 200, -1)), "cannot read"),
-        ("t.jsonl", b'{"prompt_id": "p", "predicted.a": 1' + b"0" * 400 + b"}", "row 1 is 10+; allowed: a finite number"),
+        (
+            "t.jsonl",
+            b'{"prompt_id": "p", "predicted.a": 1' + b"0" * 400 + b"}",
+            "row 1 is 10+; allowed: a finite number",
+        ),
         ("t.jsonl", b"[" * 100_000, "line 1 is not a JSON object"),
         ("t.jsonl", b'{"prompt_id": null, "predicted.a": 1}', "row 1 is None; allowed: the name of a prompt"),
     ],
@@ -193,7 +197,9 @@ def test_long_texts_blank_lines_and_spaces_in_the_header_are_no_fault(tmp_path):
     found = read_score_file(tmp_path / "t.csv")
     assert (found.models, found.prompt_ids, found.texts) == (("m1",), ("a", "b"), (text, "short"))
     assert csv.field_size_limit() == limit
-    (tmp_path / "t.jsonl").write_text('{"prompt_id": 1, "predicted.a": 0.5}\n\n{"prompt_id": 2, "predicted.a": 0.1}\n\n')
+    (tmp_path / "t.jsonl").write_text(
+        '{"prompt_id": 1, "predicted.a": 0.5}\n\n{"prompt_id": 2, "predicted.a": 0.1}\n\n'
+    )
     assert read_score_file(tmp_path / "t.jsonl").predicted.tolist() == [[0.5], [0.1]]
 
 

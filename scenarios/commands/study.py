@@ -108,8 +108,8 @@ def setups(
         rows = [row for one in studies for row in setup_rows(one)]
         if not rows:
             raise InputError(
-                f"no setup of {', '.join(map(str, cases))} is retained: none runs every model once, uses all compute, and "
-                "fits; give --case with fewer GPUs, or curves of more tp and compute shares"
+                f"no setup of {', '.join(map(str, cases))} is retained: none runs every model once, uses all compute "
+                "and fits; give --case with fewer GPUs, or curves of more tp and compute shares"
             )
         write_csv(folder / "setups.csv", rows)
         write_csv(folder / "baselines.csv", [row for one in studies for row in baseline_rows(one)])
