@@ -183,6 +183,8 @@ def test_files_that_are_refused(tmp_path, text, message):
         ("t.jsonl", b"[" * 100_000, "line 1 is not a JSON object"),
         ("t.jsonl", b'{"prompt_id": null, "predicted.a": 1}', "row 1 is None; allowed: the name of a prompt"),
     ],
+    # Bytes would be part of the tests' names otherwise, and those of gzip hold the time.
+    ids=["gzip", "huge number", "deep", "no name"],
 )
 def test_damaged_files_are_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
