@@ -1,4 +1,4 @@
-"""Settings shared by all tests: hypothesis profiles and where real data is."""
+"""Settings shared by all tests: hypothesis profiles, where real data is, and the command line."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from measured_logs import simulated_log
+
+from scenarios.cli import main
 
 # Tests must give the same answer twice, so the default profile draws the same examples each time.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=100)
@@ -24,6 +26,22 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.fail(f"ROUTERWISE_DATA is {named!r}, which is not a folder")
     return root
+
+
+@pytest.fixture
+def routerwise(capsys):
+    """Run the command line in this process; returns status, output and errors."""
+
+    def run(*arguments):
+        try:
+            main([str(argument) for argument in arguments])
+            status = 0
+        except SystemExit as finished:
+            status = finished.code or 0
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture

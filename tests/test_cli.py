@@ -28,22 +28,6 @@ QUICK = ("mm1", "--set", "workload.requests=50", "--warmup", "0")
 
 
 @pytest.fixture
-def routerwise(capsys):
-    """Run the command line in this process; returns status, output and errors."""
-
-    def run(*arguments):
-        try:
-            main([str(argument) for argument in arguments])
-            status = 0
-        except SystemExit as finished:
-            status = finished.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
 def refused(routerwise):
     """Run a command that fails as a user's mistake does; returns its one line."""
 

@@ -11,7 +11,6 @@ import yaml
 from analysis.slo import Slo
 from analysis.summary import summarise
 from latency_models.errors import InputError
-from scenarios.cli import main
 from scenarios.comparisons.compare import compare
 from scenarios.comparisons.measure import METRICS, PolicyMeasure
 from scenarios.comparisons.policies import chosen_policies
@@ -225,20 +224,6 @@ def test_a_warm_up_longer_than_the_workload_is_refused(path):
 
 
 # ---------------------------------------------------------------------- the command
-
-
-@pytest.fixture
-def routerwise(capsys):
-    def run(*arguments):
-        try:
-            main([str(argument) for argument in arguments])
-            status = 0
-        except SystemExit as finished:
-            status = finished.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 QUICK = ("--replications", 2, "--jobs", 1)

@@ -8,26 +8,9 @@ import pytest
 from small_problem import write_problem
 
 from optimizer.plan import read_plan
-from scenarios.cli import main
 from scenarios.optimisation.problem_file import load_problem
 from scenarios.optimisation.shipped_curves import join_curves
 from scenarios.prompt_tables.layouts import read_score_file
-
-
-@pytest.fixture
-def routerwise(capsys):
-    """Run the command line in this process; returns status, output and errors."""
-
-    def run(*arguments):
-        try:
-            main([str(argument) for argument in arguments])
-            status = 0
-        except SystemExit as finished:
-            status = finished.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def slo(target_ms, **more):

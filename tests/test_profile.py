@@ -11,7 +11,6 @@ import yaml
 from analysis.queueing import md1, mm1, mm1_sojourn_quantile_s
 from latency_models.curves.load_latency_files import read_curves
 from latency_models.errors import InputError
-from scenarios.cli import main
 from scenarios.profiles.cache import ResultCache, code_digest, content_key, default_cache_dir
 from scenarios.profiles.configurations import configurations_of
 from scenarios.profiles.grid import next_rates
@@ -463,20 +462,6 @@ def test_growth_needs_no_departures():
 
 
 # ---------------------------------------------------------------------- command
-
-
-@pytest.fixture
-def routerwise(capsys):
-    def run(*arguments):
-        try:
-            main([str(argument) for argument in arguments])
-            status = 0
-        except SystemExit as finished:
-            status = finished.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def test_the_command_writes_curves_and_a_picture(routerwise, tmp_path):

@@ -18,7 +18,6 @@ from optimizer.plan import read_plan
 from optimizer.problem import LoadCase, SloTarget
 from optimizer.routing import solve_routing
 from optimizer.search import optimise
-from scenarios.cli import main
 from scenarios.studies.cases import PUBLISHED_CASES, Case, parse_case
 from scenarios.studies.frontier import default_rates_per_s, default_targets_s, frontier
 from scenarios.studies.setup_study import described, retained_counts, study_case
@@ -46,22 +45,6 @@ def problem_file(tmp_path_factory):
     }
     (folder / "three.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return folder / "three.yaml"
-
-
-@pytest.fixture
-def routerwise(capsys):
-    """Run the command line in this process; returns status, output and errors."""
-
-    def run(*arguments):
-        try:
-            main([str(argument) for argument in arguments])
-            status = 0
-        except SystemExit as finished:
-            status = finished.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def rows_of(path):
