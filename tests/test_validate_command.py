@@ -173,3 +173,17 @@ def test_ctrl_c_does_not_wait_for_long_replications(tmp_path):
         process.kill()
     assert process.returncode == 130
     assert "Traceback" not in err
+
+
+def test_a_change_that_the_plan_replaces_is_refused(validate, tmp_path, capsys):
+    code, _, err = validate("--set", "routing.kind=random")
+    assert (code, err) == (
+        2,
+        "Error: --set routing.kind has no effect with a plan, which says how to route; leave it out\n",
+    )
+    plan = str(tmp_path / "plan.json")
+    for command in (["run", "plan-demo", "--plan", plan], ["stress", plan, "plan-demo"], ["plan", "demo", "plan-demo"]):
+        with pytest.raises(SystemExit) as ended:
+            main([*command, "--set", "routing=random"])
+        assert ended.value.code == 2
+        assert "--set routing has no effect" in capsys.readouterr().err

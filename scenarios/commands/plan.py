@@ -19,6 +19,7 @@ from scenarios.correction.search import SearchRules
 from scenarios.correction.simulated_plans import ProofRules
 from scenarios.optimisation.problem_file import load_problem
 from scenarios.output_places import check_output
+from scenarios.plans.deployment import check_overrides
 from scenarios.replicated import replicating
 from scenarios.scenario_files import load_scenario
 from scenarios.studies.study_progress import study_progress
@@ -87,6 +88,7 @@ def plan(
     proof = ProofRules(confidence=confidence, trial=trial, most=most)
     search = SearchRules(plans=plans, gain=gain)
     read = load_problem(problem, packing=packing)
+    check_overrides(overrides)
     given = load_scenario(scenario, [*overrides, *([] if seed is None else [f"seed={seed}"])])
     for note in read.notes:
         click.echo(f"Note: {note}", err=True)

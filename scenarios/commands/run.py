@@ -15,7 +15,7 @@ import click
 from latency_models.errors import InputError
 from optimizer.plan import read_plan
 from scenarios.commands.shared_options import seed_option
-from scenarios.plans.deployment import deployed
+from scenarios.plans.deployment import check_overrides, deployed
 from scenarios.plans.promise_table import print_promises
 from scenarios.plans.promises import promised_figures
 from scenarios.runner import Progress, RunOptions, run_scenario
@@ -82,6 +82,8 @@ def run(
         "run.engine_mode": engine_mode,
     }
     assignments = [f"{key}={_yaml_text(value)}" for key, value in shortcuts.items() if value is not None]
+    if plan_file is not None:
+        check_overrides(overrides)
     resolved = load_scenario(scenario, [*overrides, *assignments])
     plan = None if plan_file is None else read_plan(plan_file)
     if plan is not None:

@@ -24,7 +24,7 @@ from scenarios.commands.shared_options import (
     unanswered_option,
     window_option,
 )
-from scenarios.plans.deployment import deployed
+from scenarios.plans.deployment import check_overrides, deployed
 from scenarios.replicated import is_trace, replicating
 from scenarios.run_directory import run_directory
 from scenarios.scenario_files import dump_scenario, load_scenario
@@ -118,6 +118,7 @@ def stress(
     )
     plan = read_plan(plan_file)
     targets = tuple(parse_target(text) for text in slos) or promised_targets(plan, rate_per_s)
+    check_overrides(overrides)
     given = load_scenario(scenario, [*overrides, *([] if seed is None else [f"seed={seed}"])])
     planned = deployed(given, plan, rate_per_s=rate_per_s)
     if is_trace(planned.workload) and window_s is None:

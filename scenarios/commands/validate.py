@@ -20,7 +20,7 @@ from scenarios.commands.shared_options import (
     unanswered_option,
     window_option,
 )
-from scenarios.plans.deployment import deployed
+from scenarios.plans.deployment import check_overrides, deployed
 from scenarios.plans.promise_table import print_promises
 from scenarios.plans.promises import promised_figures
 from scenarios.replicated import is_trace, replicating
@@ -92,6 +92,7 @@ def validate(
     options = ValidationOptions(confidence=confidence, first=first, most=most, tolerance=unanswered, window_s=window_s)
     plan = read_plan(plan_file)
     targets = tuple(parse_target(text) for text in slos) or promised_targets(plan, rate_per_s)
+    check_overrides(overrides)
     given = load_scenario(scenario, [*overrides, *([] if seed is None else [f"seed={seed}"])])
     planned = deployed(given, plan, rate_per_s=rate_per_s)
     if is_trace(planned.workload) and window_s is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,25 @@ def _check_routing(plan: Plan, routing: PlannedRouting, planned: Scenario) -> No
                 f"what its prices give on the prompts of {planned.name}: {found}",
                 "Make the plan for these prompts, or use its own; in one by hand, change prices or fractions.",
             )
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Refuse changes of a scenario that the plan which is put into it replaces.
+
+    Parameters
+    ----------
+    overrides : sequence of str
+        ``a.b=value`` assignments.
+
+    Raises
+    ------
+    InputError
+        One of them is of the routing.
+    """
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key.partition(".")[0] == "routing":
+            raise InputError(f"--set {key} has no effect with a plan, which says how to route; leave it out")
 
 
 def routing_at(plan: Plan, rate_per_s: float | None = None) -> PlannedRouting:
