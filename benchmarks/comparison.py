@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
 
-from benchmarks.figures import NO_TARGET, Figure, Target
+from benchmarks.figures import Figure
+from benchmarks.growth import growth_figures
 from benchmarks.validation import REPLICATIONS, demo_plan
 from optimizer.plan import Plan
 from scenarios.comparisons.compare import compare
@@ -21,31 +21,20 @@ POLICIES = "price,price-adaptive,slo-aware,fractions,threshold,cascade"
 _REQUESTS = 100_000
 _MOST_S = 30.0
 """For so many requests of each policy, on two cores."""
-_LINEAR = Target(at_most=1.3)
 
 
 def comparison_figures(sizes: Sequence[int]) -> Iterator[Figure]:
     """Wall time of comparisons with so many requests for each policy, start of the processes included."""
     plan = demo_plan()
-    times_s = [_comparison_s(plan, requests) for requests in sizes]
-    for requests, seconds in zip(sizes, times_s, strict=True):
-        simulated = requests * len(POLICIES.split(","))
-        yield Figure(
-            section=SECTION,
-            case=f"6 policies, {requests:,} requests each in {REPLICATIONS} replications",
-            quantity="s",
-            value=seconds,
-            target=Target(at_most=_MOST_S) if requests <= _REQUESTS else NO_TARGET,
-            detail=f"wall time on {os.cpu_count()} cores; {simulated / seconds:,.0f} requests/s",
-        )
-    for (fewer, fewer_s), (more, more_s) in itertools.pairwise(zip(sizes, times_s, strict=True)):
-        yield Figure(
-            section=SECTION,
-            case=f"{more:,} requests over {fewer:,}",
-            quantity="times the time per request",
-            value=more_s / more / (fewer_s / fewer),
-            target=_LINEAR,
-        )
+    return growth_figures(
+        SECTION,
+        sizes,
+        lambda requests: _comparison_s(plan, requests),
+        case=f"6 policies, {{requests}} requests each in {REPLICATIONS} replications",
+        simulated=len(POLICIES.split(",")),
+        largest=_REQUESTS,
+        most_s=_MOST_S,
+    )
 
 
 def _comparison_s(plan: Plan, requests: int) -> float:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
 
-from benchmarks.figures import NO_TARGET, Figure, Target
+from benchmarks.figures import Figure
+from benchmarks.growth import growth_figures
 from optimizer.plan import Plan, make_plan
 from optimizer.search import optimise
 from scenarios.optimisation.problem_file import load_problem
@@ -22,30 +22,19 @@ REPLICATIONS = 10
 _REQUESTS = 100_000
 _MOST_S = 30.0
 """For so many requests in all, on two cores."""
-_LINEAR = Target(at_most=1.3)
 
 
 def validation_figures(sizes: Sequence[int]) -> Iterator[Figure]:
     """Wall time of validations with so many requests in all, start of the processes included, and how it grows."""
     plan = demo_plan()
-    times_s = [_validation_s(plan, requests) for requests in sizes]
-    for requests, seconds in zip(sizes, times_s, strict=True):
-        yield Figure(
-            section=SECTION,
-            case=f"demo plan, {requests:,} requests in {REPLICATIONS} replications",
-            quantity="s",
-            value=seconds,
-            target=Target(at_most=_MOST_S) if requests <= _REQUESTS else NO_TARGET,
-            detail=f"wall time on {os.cpu_count()} cores; {requests / seconds:,.0f} requests/s",
-        )
-    for (fewer, fewer_s), (more, more_s) in itertools.pairwise(zip(sizes, times_s, strict=True)):
-        yield Figure(
-            section=SECTION,
-            case=f"{more:,} requests over {fewer:,}",
-            quantity="times the time per request",
-            value=more_s / more / (fewer_s / fewer),
-            target=_LINEAR,
-        )
+    return growth_figures(
+        SECTION,
+        sizes,
+        lambda requests: _validation_s(plan, requests),
+        case=f"demo plan, {{requests}} requests in {REPLICATIONS} replications",
+        largest=_REQUESTS,
+        most_s=_MOST_S,
+    )
 
 
 def demo_plan() -> Plan:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from latency_models.errors import InputError
+from latency_models.errors import InputError, invalid
 from latency_models.sections.base import refuse_in_pydantic
 from optimizer.delays.delay_curves import statistic_at
 from optimizer.problem import LEFT_OUT, Metric, Option, Problem, Statistic
@@ -201,6 +201,10 @@ def read_plan(path: Path) -> Plan:
     InputError
         The file cannot be read or is no plan; the first fault is named by its key.
     """
+    if not path.is_file():
+        raise invalid(
+            "plan", str(path), "a JSON file that `routerwise optimize --out` or `routerwise plan --out` wrote"
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

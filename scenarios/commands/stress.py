@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from latency_models.errors import InputError, invalid
-from optimizer.plan import read_plan
+from scenarios.commands.judged_plan import judged_plan
 from scenarios.commands.shared_options import (
     jobs_option,
     overrides_option,
@@ -24,17 +24,15 @@ from scenarios.commands.shared_options import (
     unanswered_option,
     window_option,
 )
-from scenarios.plans.deployment import check_overrides, deployed
-from scenarios.replicated import is_trace, replicating
+from scenarios.replicated import replicating
 from scenarios.run_directory import run_directory
-from scenarios.scenario_files import dump_scenario, load_scenario
+from scenarios.scenario_files import dump_scenario
 from scenarios.stress.axes import AXES
 from scenarios.stress.report import SCHEMA_VERSION, map_rows, point_rows, print_stress, stress_json
 from scenarios.stress.search import SearchOptions
 from scenarios.stress.stress import Report, Stress, StressOptions
 from scenarios.stress.stress import stress as run_stress
 from scenarios.studies.setup_tables import write_csv
-from scenarios.validation.targets import parse_target, promised_targets
 from scenarios.validation.validate import EXIT_STATUS, ValidationOptions
 
 _FIRST, _MAP_POINTS = 5, 7
@@ -116,13 +114,10 @@ def stress(
         up_to=_values(up_to),
         map_points=map_points or _MAP_POINTS,
     )
-    plan = read_plan(plan_file)
-    targets = tuple(parse_target(text) for text in slos) or promised_targets(plan, rate_per_s)
-    check_overrides(overrides)
-    given = load_scenario(scenario, [*overrides, *([] if seed is None else [f"seed={seed}"])])
-    planned = deployed(given, plan, rate_per_s=rate_per_s)
-    if is_trace(planned.workload) and window_s is None:
-        click.echo("Note: replications of a trace have the same requests; --window cuts it into parts", err=True)
+    judged = judged_plan(
+        plan_file, scenario, overrides=overrides, seed=seed, rate_per_s=rate_per_s, slos=slos, window_s=window_s
+    )
+    plan, planned, targets = judged.plan, judged.scenario, judged.targets
     with run_directory(out, overwrite=overwrite) as folder:
         with replicating(jobs or os.cpu_count() or 1) as replicator, _status() as show:
             found = run_stress(

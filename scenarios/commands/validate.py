@@ -10,7 +10,7 @@ import click
 
 from analysis.pictures import check_picture_path
 from latency_models.errors import InputError, invalid
-from optimizer.plan import read_plan
+from scenarios.commands.judged_plan import judged_plan
 from scenarios.commands.shared_options import (
     jobs_option,
     overrides_option,
@@ -20,17 +20,14 @@ from scenarios.commands.shared_options import (
     unanswered_option,
     window_option,
 )
-from scenarios.plans.deployment import check_overrides, deployed
 from scenarios.plans.promise_table import print_promises
 from scenarios.plans.promises import promised_figures
-from scenarios.replicated import is_trace, replicating
-from scenarios.scenario_files import load_scenario
+from scenarios.replicated import replicating
 from scenarios.studies.study_progress import study_progress
 from scenarios.validation.gap import explain_gap
 from scenarios.validation.gap_plot import plot_gaps
 from scenarios.validation.gap_report import gaps_json, print_gaps
 from scenarios.validation.report import print_validation, validation_json, verdict_line
-from scenarios.validation.targets import parse_target, promised_targets
 from scenarios.validation.validate import EXIT_STATUS, ValidationOptions
 from scenarios.validation.validate import validate as run_validation
 
@@ -90,17 +87,10 @@ def validate(
     # A verdict can be clear before the effects of the causes are.
     first = min(first or (_FIRST_WITH_GAP if gap else _FIRST), most)
     options = ValidationOptions(confidence=confidence, first=first, most=most, tolerance=unanswered, window_s=window_s)
-    plan = read_plan(plan_file)
-    targets = tuple(parse_target(text) for text in slos) or promised_targets(plan, rate_per_s)
-    check_overrides(overrides)
-    given = load_scenario(scenario, [*overrides, *([] if seed is None else [f"seed={seed}"])])
-    planned = deployed(given, plan, rate_per_s=rate_per_s)
-    if is_trace(planned.workload) and window_s is None:
-        click.echo(
-            "Note: replications of a trace have the same requests, so the verdict is about this trace alone; --window "
-            "cuts it into parts, for a verdict about traffic like it",
-            err=True,
-        )
+    judged = judged_plan(
+        plan_file, scenario, overrides=overrides, seed=seed, rate_per_s=rate_per_s, slos=slos, window_s=window_s
+    )
+    plan, planned, targets = judged.plan, judged.scenario, judged.targets
     with replicating(jobs or os.cpu_count() or 1) as replicator:
         with study_progress("Replications until the next look") as show:
             report = None if show is None else lambda done, total: show("Replications until the next look", done, total)
