@@ -579,6 +579,11 @@ def test_a_second_ctrl_c_does_not_stop_the_cleaning_up(tmp_path, monkeypatch):
             (tmp_path / "cleaned").touch()
 
     monkeypatch.setattr("scenarios.cli.cli.main", interrupted)
-    with pytest.raises(SystemExit, match="130"):
-        main(["scenarios"])
+    # A shell that runs the tests in the background has them ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit, match="130"):
+            main(["scenarios"])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (tmp_path / "cleaned").exists()

@@ -243,7 +243,7 @@ def test_the_plan_on_the_page_is_one(tmp_path):
 
 
 def test_files_that_are_no_plans(tmp_path):
-    with pytest.raises(InputError, match="allowed: an existing file"):
+    with pytest.raises(InputError, match="allowed: a JSON file"):
         read_plan(tmp_path / "none.json")
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(InputError, match="the plan: Invalid JSON"):
