@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 FORMATS = (".pdf", ".png", ".svg")
 """Endings of file names that say what kind of picture it is."""
 
+_DOTS_PER_INCH = 110
+
 
 def check_picture_path(option: str, path: Path) -> None:
     """Refuse a place where no picture can be written, before any work is done.
@@ -64,18 +66,29 @@ def picture(
     import matplotlib.pyplot as plt
     import seaborn as sns
 
+    with sns.axes_style("whitegrid"):
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False, sharex=share_x
+        )
+        try:
+            yield figure, [list(row) for row in axes]
+            figure.tight_layout()
+            save_figure(figure, path)
+        finally:
+            plt.close(figure)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure beside ``path`` and put it in its place; the ending of the name says the format.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
     beside = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        with sns.axes_style("whitegrid"):
-            figure, axes = plt.subplots(
-                rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False, sharex=share_x
-            )
-            try:
-                yield figure, [list(row) for row in axes]
-                figure.tight_layout()
-                figure.savefig(beside, dpi=90, bbox_inches="tight")
-            finally:
-                plt.close(figure)
+        figure.savefig(beside, dpi=_DOTS_PER_INCH, bbox_inches="tight")
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import hashlib
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -20,10 +20,14 @@ from analysis.result_files import (
     write_timeseries_csv,
 )
 from analysis.slo import Slo
+from analysis.stored.cluster import cluster_json
+from analysis.stored.json_files import RUN_SCHEMA_VERSION
 from analysis.summary import Summary, summarise
 from latency_models.errors import InputError
+from optimizer.plan import Plan
 from scenarios.contention_section import contention_notes
 from scenarios.latency_notes import latency_notes
+from scenarios.plans.promises import promised_figures
 from scenarios.replicated import PreparedScenario, simulate_replication, warmup_s
 from scenarios.run_directory import run_directory
 from scenarios.scenario_files import dump_scenario
@@ -31,9 +35,6 @@ from scenarios.schema import Scenario
 from scenarios.workloads.build import trace_paths
 from sim.cluster_spec import ModelSpec
 from sim.results import SimulationResult
-
-SCHEMA_VERSION = 1
-"""Version of the run directory's layout."""
 
 Progress = Callable[[int, float, int], None]
 """Called now and then with replication, simulated seconds and requests that have arrived."""
@@ -49,6 +50,10 @@ class RunOptions:
     requests_format: Literal["csv", "parquet"] = "csv"
     vllm_bench_json: Path | None = None
     """Also write the first replication in the keys of ``vllm bench serve``."""
+    plan: Plan | None = None
+    """The plan that the scenario deploys, to be kept with what it promised next to what came out."""
+    rate_per_s: float | None = None
+    """Which of the plan's loads, where it has several."""
 
 
 def run_scenario(
@@ -99,12 +104,14 @@ def run_scenario(
     clock = time.perf_counter()
     with run_directory(options.out, overwrite=options.overwrite) as folder:
         summaries: list[Summary] = []
+        warmups_s: list[float] = []
         events = 0
         for replication in range(scenario.run.replications):
             report = None if progress is None else _report(progress, replication)
             result = simulate_replication(prepared, replication, progress=report)
             events += result.events
-            summaries.append(summarise(result, slo=slo, warmup_s=warmup_s(scenario, result)))
+            warmups_s.append(warmup_s(scenario, result))
+            summaries.append(summarise(result, slo=slo, warmup_s=warmups_s[-1]))
             if folder is not None:
                 _write_replication(_replication_folder(folder, scenario, replication), result, options)
             if options.vllm_bench_json is not None and replication == 0:
@@ -118,9 +125,20 @@ def run_scenario(
             text = dump_scenario(scenario)
             (folder / "scenario.yaml").write_text(text, encoding="utf-8")
             write_summary(folder / "summary.json", summary)
+            write_summary(folder / "cluster.json", cluster_json(prepared.cluster))
+            _write_plan(folder, options, summary)
             manifest = _manifest(scenario, text, began, time.perf_counter() - clock, events)
-            write_summary(folder / "manifest.json", manifest)
+            write_summary(folder / "manifest.json", manifest | {"warmup_s": warmups_s})
     return summary
+
+
+def _write_plan(folder: Path, options: RunOptions, summary: Summary) -> None:
+    if options.plan is None:
+        return
+    (folder / "plan.json").write_text(options.plan.to_json(), encoding="utf-8")
+    figures = promised_figures(options.plan, summary, rate_per_s=options.rate_per_s)
+    if figures:
+        write_summary(folder / "promise.json", {"figures": [asdict(figure) for figure in figures]})
 
 
 def _capacities(model: ModelSpec) -> list[str]:
@@ -172,7 +190,8 @@ def _write_replication(folder: Path, result: SimulationResult, options: RunOptio
 def _manifest(scenario: Scenario, text: str, began: float, wall_s: float, events: int) -> dict[str, Any]:
     packages = ("routerwise", "simpy", "numpy", "pydantic")
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": RUN_SCHEMA_VERSION,
+        "command": "run",
         "scenario": scenario.name,
         "scenario_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "inputs_sha256": {str(path): _digest(path) for path in trace_paths(scenario.workload)},

@@ -92,7 +92,12 @@ def run(
         raise InputError("--rate names a load of a plan; give --plan too")
     folder = Path("runs") / resolved.name if out is None else out
     options = RunOptions(
-        out=folder, overwrite=overwrite, requests_format=requests_format, vllm_bench_json=vllm_bench_json
+        out=folder,
+        overwrite=overwrite,
+        requests_format=requests_format,
+        vllm_bench_json=vllm_bench_json,
+        plan=plan,
+        rate_per_s=rate_per_s,
     )
     with _progress(resolved.run.replications) as progress:
         summary = run_scenario(resolved, options, progress, lambda text: click.echo(f"Note: {text}", err=True))

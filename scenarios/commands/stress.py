@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from analysis.stored.json_files import RESULT_SCHEMA_VERSION
 from latency_models.errors import InputError, invalid
 from scenarios.commands.judged_plan import judged_plan
 from scenarios.commands.shared_options import (
@@ -28,7 +29,7 @@ from scenarios.replicated import replicating
 from scenarios.run_directory import run_directory
 from scenarios.scenario_files import dump_scenario
 from scenarios.stress.axes import AXES
-from scenarios.stress.report import SCHEMA_VERSION, map_rows, point_rows, print_stress, stress_json
+from scenarios.stress.report import map_rows, point_rows, print_stress, stress_json
 from scenarios.stress.search import SearchOptions
 from scenarios.stress.stress import Report, Stress, StressOptions
 from scenarios.stress.stress import stress as run_stress
@@ -151,7 +152,7 @@ def _write(folder: Path, found: Stress, values: Mapping[str, Any]) -> None:
     if found.map is not None:
         write_csv(folder / "map.csv", map_rows(found.map))
         plot_map(found.map, folder / "map.png")
-    manifest = {"schema_version": SCHEMA_VERSION, "command": "stress", "routerwise": version("routerwise")}
+    manifest = {"schema_version": RESULT_SCHEMA_VERSION, "command": "stress", "routerwise": version("routerwise")}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import click
 
 from analysis.pictures import check_picture_path
+from analysis.result_files import replacing
+from analysis.stored.json_files import RESULT_SCHEMA_VERSION
 from latency_models.errors import InputError, invalid
 from scenarios.commands.judged_plan import judged_plan
 from scenarios.commands.shared_options import (
@@ -20,6 +23,7 @@ from scenarios.commands.shared_options import (
     unanswered_option,
     window_option,
 )
+from scenarios.output_places import check_output
 from scenarios.plans.promise_table import print_promises
 from scenarios.plans.promises import promised_figures
 from scenarios.replicated import replicating
@@ -55,6 +59,12 @@ _FIRST, _FIRST_WITH_GAP = 5, 10
     "--plot", type=click.Path(path_type=Path, dir_okay=False), help="With --gap: draw it, to a .png, .svg or .pdf."
 )
 @jobs_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write everything here, as JSON, for `routerwise report`.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing file of --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON instead of tables.")
 def validate(
     plan_file: Path,
@@ -71,6 +81,8 @@ def validate(
     gap: bool,
     plot: Path | None,
     jobs: int | None,
+    out: Path | None,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Find out whether PLAN keeps its SLOs in SCENARIO (a YAML file, or a name from `routerwise scenarios`).
@@ -82,6 +94,8 @@ def validate(
         if not gap:
             raise InputError("--plot draws the gap report; give --gap too")
         check_picture_path("--plot", plot)
+    if out is not None:
+        check_output("--out", out, overwrite=overwrite)
     if first is not None and first > most:
         raise invalid("--first", first, f"at most --most, {most}")
     # A verdict can be clear before the effects of the causes are.
@@ -108,11 +122,14 @@ def validate(
         plot = None
     if plot is not None and explained is not None:
         plot_gaps(explained, plot)
+    values = validation_json(found, figures) | ({} if explained is None else {"gap": gaps_json(explained)})
+    heading = {"schema_version": RESULT_SCHEMA_VERSION, "command": "validate"}
+    text = json.dumps(heading | {"plan": plan.name, "scenario": planned.name} | values, indent=2, allow_nan=False)
+    if out is not None:
+        with replacing(out) as stream:
+            stream.write(text + "\n")
     if as_json:
-        import json
-
-        values = validation_json(found, figures) | ({} if explained is None else {"gap": gaps_json(explained)})
-        click.echo(json.dumps({"plan": plan.name, "scenario": planned.name} | values, indent=2, allow_nan=False))
+        click.echo(text)
     else:
         print_validation(f"plan {plan.name} on {planned.name}", found)
         click.echo()
@@ -122,4 +139,6 @@ def validate(
         click.echo(f"\n{verdict_line(found)}")
         if plot is not None:
             click.echo(f"Picture: {plot}")
+        if out is not None:
+            click.echo(f"Results: {out}")
     sys.exit(EXIT_STATUS[found.outcome])

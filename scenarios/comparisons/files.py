@@ -12,12 +12,10 @@ from typing import Any
 
 from analysis.result_files import write_summary
 from analysis.statistics import Interval
+from analysis.stored.json_files import RESULT_SCHEMA_VERSION
 from scenarios.comparisons.compare import PolicyComparison, PolicyOutcome
 from scenarios.comparisons.measure import METRICS
 from scenarios.studies.setup_tables import write_csv
-
-SCHEMA_VERSION = 1
-"""Version of the layout of the folder."""
 
 
 def write_comparison(folder: Path, found: PolicyComparison, sources: Mapping[str, Any]) -> None:
@@ -42,7 +40,7 @@ def write_comparison(folder: Path, found: PolicyComparison, sources: Mapping[str
     write_summary(folder / "comparison.json", comparison_json(found))
     versions = {name: version(name) for name in ("routerwise", "simpy", "numpy", "pydantic")}
     manifest = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": RESULT_SCHEMA_VERSION,
         "command": "compare",
         **sources,
         "versions": {"python": platform.python_version()} | versions,

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from analysis.stored.json_files import RESULT_SCHEMA_VERSION
 from analysis.verdicts import Outcome
 from scenarios.stress.axis import Axis
 from scenarios.stress.point import Point, is_unanswered, strain
@@ -16,9 +17,6 @@ from scenarios.summary_table import results_console
 from scenarios.validation.report import interval_json
 from scenarios.validation.slo_verdicts import SloVerdict
 from scenarios.validation.validate import EXIT_STATUS
-
-SCHEMA_VERSION = 1
-"""Version of the JSON."""
 
 
 def verdict(entry: StressedAxis) -> str:
@@ -83,7 +81,7 @@ def print_stress(names: str, found: Stress, console: Console | None = None) -> N
 def stress_json(found: Stress) -> dict[str, Any]:
     """A stress test as plain values; what is not finite or not known is ``None``."""
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": RESULT_SCHEMA_VERSION,
         "outcome": found.baseline.outcome.value,
         "exit_status": EXIT_STATUS[found.baseline.outcome],
         "confidence": found.baseline.validation.confidence,

@@ -9,16 +9,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from analysis.stored.json_files import RESULT_SCHEMA_VERSION
 from scenarios.optimisation.problem_file import ReadProblem
 
-MANIFEST_SCHEMA_VERSION = 1
 _PACKAGES = ("routerwise", "numpy", "scipy", "pydantic")
 
 
 def write_manifest(folder: Path, command: str, read: ReadProblem, settings: Mapping[str, Any]) -> None:
     """Write ``manifest.json``: the command and its settings, hashes of its inputs, notes on them, and versions."""
     content = {
-        "schema_version": MANIFEST_SCHEMA_VERSION,
+        "schema_version": RESULT_SCHEMA_VERSION,
         "command": command,
         "problem": read.name,
         "settings": dict(settings),

@@ -1,0 +1,210 @@
+"""A run directory, read back: summary, scenario, cluster, and tables of requests and samples.
+
+Tables are read when they are first asked for, and kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from analysis.slo import Slo
+from analysis.stored.json_files import RUN_SCHEMA_VERSION, check_version, read_object
+from latency_models.errors import InputError, invalid
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_REQUEST_TEXTS = ("model", "replica", "class", "status")
+_REQUEST_NUMBERS = (
+    "arrival_s", "prompt_tokens", "output_tokens", "generated_tokens", "queue_s", "ttft_s", "tpot_s", "e2e_s",
+    "preemptions", "predicted_score", "outcome",
+)  # fmt: skip
+_NEEDED = ("summary.json", "cluster.json", "scenario.yaml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A figure of a summary; with several replications their mean, and its confidence interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class StoredRun:
+    """One run directory.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    name : str
+        What to call it beside other runs: the scenario's name, with the folder's where
+        :func:`analysis.stored.results.read_results` found several of that name.
+    manifest, summary, scenario, cluster : dict
+        As stored; ``scenario`` is the resolved scenario file, ``cluster`` says what ran where (see
+        :func:`analysis.stored.cluster.cluster_json`).
+    plan : dict or None
+        The plan that was deployed, if one was.
+    promise : list of dict
+        What that plan promised next to what came out; empty without a plan.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest = read_object(path / "manifest.json")
+        check_version(path, self.manifest, RUN_SCHEMA_VERSION)
+        for name in _NEEDED:
+            if not (path / name).is_file():
+                raise InputError(
+                    f"{path} is not a complete run directory: {name} is missing; simulate the scenario again"
+                )
+        self.summary = read_object(path / "summary.json")
+        self.cluster = read_object(path / "cluster.json")
+        self.scenario: dict[str, Any] = yaml.safe_load((path / "scenario.yaml").read_text(encoding="utf-8"))
+        self.plan = read_object(path / "plan.json") if (path / "plan.json").is_file() else None
+        promise = read_object(path / "promise.json") if (path / "promise.json").is_file() else {"figures": []}
+        self.promise: list[dict[str, Any]] = promise["figures"]
+        self.name = str(self.scenario["name"])
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models, in the scenario's order."""
+        return list(self.summary["by_model"])
+
+    @property
+    def used_models(self) -> list[str]:
+        """Names of the models that got requests."""
+        return [name for name in self.models if self.number("by_model", name, "requests", "total") > 0]
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the request classes."""
+        return list(self.summary["by_class"])
+
+    @property
+    def slo(self) -> Slo | None:
+        """The limits that the run was held against."""
+        text = self.summary["slo"]
+        return None if text is None else Slo.parse(text)
+
+    @property
+    def replications(self) -> int:
+        """How many there are."""
+        return int(self.manifest["replications"])
+
+    @property
+    def warmup_s(self) -> tuple[float, ...]:
+        """Seconds left out at the start of each replication."""
+        return tuple(self.manifest["warmup_s"])
+
+    def estimate(self, *keys: str) -> Estimate | None:
+        """A figure of the summary by its keys; ``None`` if it has none there.
+
+        Examples
+        --------
+        ``run.estimate("by_model", "chat", "ttft_s", "p95")``
+        """
+        found: Any = self.summary
+        for key in keys:
+            if not isinstance(found, Mapping) or key not in found:
+                return None
+            found = found[key]
+        if found is None:
+            return None
+        if isinstance(found, Mapping):
+            return (
+                None
+                if found.get("mean") is None
+                else Estimate(value=found["mean"], low=found["low"], high=found["high"])
+            )
+        return Estimate(value=float(found))
+
+    def number(self, *keys: str) -> float:
+        """Value of a figure that is always there.
+
+        Raises
+        ------
+        InputError
+            The summary has no such figure.
+        """
+        found = self.estimate(*keys)
+        if found is None:
+            raise InputError(
+                f"{self.path / 'summary.json'} has no figure {'.'.join(keys)}; simulate the scenario again"
+            )
+        return found.value
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        """Requests of all replications, those of the warm-up left out.
+
+        Columns as in ``requests.csv``, of which names are categories; besides, ``replication``.  ``session`` and
+        identifiers are left out.
+        """
+        import pandas as pd
+
+        parts = []
+        for number, folder in enumerate(self._folders()):
+            part = _read_requests(folder)
+            part = part[part["arrival_s"] >= self.warmup_s[number]]
+            parts.append(part.assign(replication=number))
+        return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+
+    def timeseries(self, replication: int = 0) -> pd.DataFrame:
+        """Samples of one replication, warm-up included, with the columns of ``timeseries.csv``."""
+        import pandas as pd
+
+        return pd.read_csv(
+            self._part(self._folder(replication), "timeseries.csv"),
+            dtype={"model": "category", "replica": "category"},
+            encoding="utf-8",
+        )
+
+    def _folders(self) -> Iterator[Path]:
+        for number in range(self.replications):
+            yield self._folder(number)
+
+    def _folder(self, replication: int) -> Path:
+        if not 0 <= replication < self.replications:
+            raise invalid("replication", replication, f"0 to {self.replications - 1}, those of {self.path}")
+        return self.path if self.replications == 1 else self.path / f"replication-{replication}"
+
+    def _part(self, folder: Path, name: str) -> Path:
+        return _existing(folder, (name,))
+
+
+def _existing(folder: Path, names: Sequence[str]) -> Path:
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"{folder} is not complete: {' or '.join(names)} is missing; simulate the scenario again")
+
+
+def _read_requests(folder: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    path = _existing(folder, ("requests.csv", "requests.parquet"))
+    wanted = (*_REQUEST_TEXTS, *_REQUEST_NUMBERS)
+    if path.suffix == ".parquet":
+        from analysis.result_files import require_pyarrow
+
+        require_pyarrow(f"reading {path}")
+        table = pd.read_parquet(path)
+        return table[[name for name in wanted if name in table.columns]].astype(
+            dict.fromkeys(_REQUEST_TEXTS, "category")
+        )
+    return pd.read_csv(
+        path,
+        usecols=lambda name: name in wanted,
+        dtype=dict.fromkeys(_REQUEST_TEXTS, "category"),
+        keep_default_na=False,
+        na_values={name: [""] for name in (*_REQUEST_TEXTS, *_REQUEST_NUMBERS)},
+        encoding="utf-8",
+    )
