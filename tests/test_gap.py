@@ -1,18 +1,21 @@
 """The gap report: causes that apply, what each adds, and that it all adds up."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from planned_cases import FRACTION, MD1_TTFT_S, pair, pair_plan, queue, queue_plan
 from test_replicated import trace
 
+from analysis.charts.gap import gap_chart
+from analysis.charts.rendering import write_chart
+from analysis.stored.results import Results, StoredDocument
 from latency_models.errors import InputError
 from scenarios.plans.deployment import deployed
 from scenarios.replicated import replicating
 from scenarios.validation.causes import causes_in
 from scenarios.validation.gap import PREDICTION, START, explain_gap
-from scenarios.validation.gap_plot import plot_gaps
 from scenarios.validation.gap_report import LEFT_OVER, gaps_json, print_gaps, steps_of
 from scenarios.validation.targets import parse_target, promised_targets
 from scenarios.validation.validate import ValidationOptions, validate
@@ -175,6 +178,11 @@ def test_a_percentile_of_all_requests_is_explained_as_a_share(tmp_path):
     assert 0.0 <= gap.simulated.estimate <= 1.0
 
 
+def stored(report):
+    content = {"confidence": 0.95, "gap": gaps_json(report)}
+    return Results(validations=(StoredDocument(path=Path(), name="plan", content=content),))
+
+
 def test_where_nothing_is_answered_there_is_nothing_to_attribute(tmp_path):
     def overloaded(values):
         values["workload"]["arrivals"]["rate_per_s"] = 30
@@ -188,7 +196,7 @@ def test_where_nothing_is_answered_there_is_nothing_to_attribute(tmp_path):
     assert report.gaps[0].effects is None
     assert gaps_json(report)["gaps"][0]["simulated"] is None
     with pytest.raises(InputError, match="nothing to plot"):
-        plot_gaps(report, tmp_path / "gap.png")
+        gap_chart(stored(report))
 
 
 def test_slos_that_were_not_promised_have_no_gap(tmp_path):
@@ -203,7 +211,7 @@ def test_a_promised_mean_is_explained_whatever_target_it_is_held_to(tmp_path):
 
 def test_the_report_is_drawn_and_printed(tmp_path, capsys):
     report = gaps(pair(tmp_path), pair_plan())
-    plot_gaps(report, tmp_path / "gap.svg")
+    write_chart(gap_chart(stored(report)), tmp_path / "gap.svg")
     assert "correlated lengths" in (tmp_path / "gap.svg").read_text()
     print_gaps(report)
     shown = capsys.readouterr().out

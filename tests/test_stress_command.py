@@ -39,7 +39,7 @@ def test_files_and_the_sentence(stress, tmp_path):
     assert "load " in text
     assert "cold-start (s) down, load (x) across" in text
     values = json.loads((out / "stress.json").read_text())
-    assert (values["plan"], values["scenario"], values["schema_version"]) == ("one", "queue", 1)
+    assert (values["plan"], values["scenario"], values["schema_version"]) == ("one", "queue", 2)
     assert [entry["axis"] for entry in values["axes"]] == ["load", "cold-start"]
     assert values["axes"][0]["verdict"] in text
     with (out / "points.csv").open() as stream:

@@ -12,7 +12,7 @@ from latency_models.errors import InputError
 RUN_SCHEMA_VERSION = 2
 """Version of the layout of run directories."""
 
-RESULT_SCHEMA_VERSION = 1
+RESULT_SCHEMA_VERSION = 2
 """Version of the layout of all other results."""
 
 

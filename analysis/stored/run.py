@@ -5,6 +5,7 @@ Tables are read when they are first asked for, and kept.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,16 @@ class Estimate:
     value: float
     low: float | None = None
     high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """A time in which a replica was down."""
+
+    replica: str
+    from_s: float
+    to_s: float
+    """Its return, or the end of the simulation."""
 
 
 class StoredRun:
@@ -111,11 +122,7 @@ class StoredRun:
         --------
         ``run.estimate("by_model", "chat", "ttft_s", "p95")``
         """
-        found: Any = self.summary
-        for key in keys:
-            if not isinstance(found, Mapping) or key not in found:
-                return None
-            found = found[key]
+        found = self._found(keys)
         if found is None:
             return None
         if isinstance(found, Mapping):
@@ -125,6 +132,19 @@ class StoredRun:
                 else Estimate(value=found["mean"], low=found["low"], high=found["high"])
             )
         return Estimate(value=float(found))
+
+    def entry(self, *keys: str) -> Mapping[str, Any]:
+        """A part of the summary by its keys; empty if it has none there."""
+        found = self._found(keys)
+        return found if isinstance(found, Mapping) else {}
+
+    def _found(self, keys: Sequence[str]) -> Any:
+        found: Any = self.summary
+        for key in keys:
+            if not isinstance(found, Mapping) or key not in found:
+                return None
+            found = found[key]
+        return found
 
     def number(self, *keys: str) -> float:
         """Value of a figure that is always there.
@@ -148,14 +168,37 @@ class StoredRun:
         Columns as in ``requests.csv``, of which names are categories; besides, ``replication``.  ``session`` and
         identifiers are left out.
         """
+        if not any(self.warmup_s):
+            return self._every_request
+        table = self._every_request
+        return table[table["arrival_s"] >= table["replication"].map(dict(enumerate(self.warmup_s)))]
+
+    def requests_of(self, replication: int) -> pd.DataFrame:
+        """Requests of one replication, warm-up included, with the columns of :attr:`requests`."""
+        self._folder(replication)
+        table = self._every_request
+        return table if self.replications == 1 else table[table["replication"] == replication]
+
+    @cached_property
+    def _every_request(self) -> pd.DataFrame:
         import pandas as pd
 
-        parts = []
-        for number, folder in enumerate(self._folders()):
-            part = _read_requests(folder)
-            part = part[part["arrival_s"] >= self.warmup_s[number]]
-            parts.append(part.assign(replication=number))
-        return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+        parts = [_read_requests(folder).assign(replication=number) for number, folder in enumerate(self._folders())]
+        if len(parts) == 1:
+            return parts[0]
+        # Replications may have different names in them, of which together no category would be left.
+        return pd.concat(parts, ignore_index=True).astype(dict.fromkeys(_REQUEST_TEXTS, "category"))
+
+    def outages(self, replication: int = 0) -> list[Outage]:
+        """When replicas were down in one replication."""
+        path = self._folder(replication) / "outages.csv"
+        if not path.is_file():
+            return []
+        with path.open(encoding="utf-8", newline="") as stream:
+            return [
+                Outage(replica=row["replica"], from_s=float(row["from_s"]), to_s=float(row["to_s"]))
+                for row in csv.DictReader(stream)
+            ]
 
     def timeseries(self, replication: int = 0) -> pd.DataFrame:
         """Samples of one replication, warm-up included, with the columns of ``timeseries.csv``."""

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import click
 
+from analysis.charts.chart import NoData
+from analysis.charts.comparison import comparison_chart
+from analysis.charts.rendering import write_chart
+from analysis.stored.results import read_results
 from latency_models.errors import InputError
 from optimizer.plan import read_plan
 from scenarios.commands.shared_options import jobs_option, overrides_option, rate_option, seed_option, window_option
 from scenarios.comparisons.compare import compare as run_comparison
 from scenarios.comparisons.files import comparison_json, write_comparison
-from scenarios.comparisons.plot import can_be_drawn, plot_comparison
 from scenarios.comparisons.policies import chosen_policies
 from scenarios.comparisons.table import print_comparison
 from scenarios.plans.deployment import deployed
@@ -126,8 +130,9 @@ def compare(
                 "plan": None if plan is None else plan.name,
             }
             write_comparison(folder, found, sources)
-            if can_be_drawn(found):
-                plot_comparison(found, folder / f"quality-attainment.{ending}")
+            # Without scores or an SLO there is nothing to draw.
+            with suppress(NoData):
+                write_chart(comparison_chart(read_results([folder])), folder / f"quality-attainment.{ending}")
     if as_json:
         import json
 

@@ -8,12 +8,14 @@ from typing import Literal
 
 import click
 
+from analysis.charts.frontier import frontier_chart
+from analysis.charts.rendering import write_chart
+from analysis.stored.results import read_results
 from latency_models.errors import InputError
 from scenarios.optimisation.problem_file import load_problem
 from scenarios.run_directory import run_directory
 from scenarios.studies.frontier import default_rates_per_s, default_targets_s, frontier
 from scenarios.studies.frontier_files import frontier_rows, printed, write_plans
-from scenarios.studies.frontier_plot import plot_frontier
 from scenarios.studies.manifest import write_manifest
 from scenarios.studies.setup_tables import write_csv
 from scenarios.studies.study_progress import study_progress
@@ -70,7 +72,6 @@ def frontier_command(
             )
         write_csv(folder / "frontier.csv", frontier_rows(points, slo - 1))
         write_plans(folder / "plans", read, points, {**read.sources, "routerwise": version("routerwise")})
-        plot_frontier(points, folder / f"frontier.{ending}")
         settings = {
             "slo": str(read.problem.slos[slo - 1]),
             "targets_s": list(chosen_s),
@@ -78,6 +79,7 @@ def frontier_command(
             "packing": read.problem.packing,
         }
         write_manifest(folder, "frontier", read, settings)
+        write_chart(frontier_chart(read_results([folder])), folder / f"frontier.{ending}")
     click.echo(printed(points))
     click.echo(f"Frontier: {out}")
 

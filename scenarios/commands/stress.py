@@ -13,7 +13,10 @@ from typing import Any
 
 import click
 
+from analysis.charts.rendering import write_chart
+from analysis.charts.stress import stress_chart, stress_map_chart
 from analysis.stored.json_files import RESULT_SCHEMA_VERSION
+from analysis.stored.results import read_results
 from latency_models.errors import InputError, invalid
 from scenarios.commands.judged_plan import judged_plan
 from scenarios.commands.shared_options import (
@@ -144,16 +147,16 @@ def stress(
 
 
 def _write(folder: Path, found: Stress, values: Mapping[str, Any]) -> None:
-    from scenarios.stress.plots import plot_map, plot_stress
-
     (folder / "stress.json").write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     write_csv(folder / "points.csv", point_rows(found))
-    plot_stress(found, folder / "stress.png")
     if found.map is not None:
         write_csv(folder / "map.csv", map_rows(found.map))
-        plot_map(found.map, folder / "map.png")
     manifest = {"schema_version": RESULT_SCHEMA_VERSION, "command": "stress", "routerwise": version("routerwise")}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    written = read_results([folder])
+    write_chart(stress_chart(written), folder / "stress.png")
+    if found.map is not None:
+        write_chart(stress_map_chart(written), folder / "map.png")
 
 
 def _pair(text: str | None) -> tuple[str, str] | None:

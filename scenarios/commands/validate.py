@@ -6,12 +6,17 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from analysis.charts.chart import NoData
+from analysis.charts.gap import gap_chart
+from analysis.charts.rendering import write_chart
 from analysis.pictures import check_picture_path
 from analysis.result_files import replacing
 from analysis.stored.json_files import RESULT_SCHEMA_VERSION
+from analysis.stored.results import Results, StoredDocument
 from latency_models.errors import InputError, invalid
 from scenarios.commands.judged_plan import judged_plan
 from scenarios.commands.shared_options import (
@@ -29,7 +34,6 @@ from scenarios.plans.promises import promised_figures
 from scenarios.replicated import replicating
 from scenarios.studies.study_progress import study_progress
 from scenarios.validation.gap import explain_gap
-from scenarios.validation.gap_plot import plot_gaps
 from scenarios.validation.gap_report import gaps_json, print_gaps
 from scenarios.validation.report import print_validation, validation_json, verdict_line
 from scenarios.validation.validate import EXIT_STATUS, ValidationOptions
@@ -117,14 +121,12 @@ def validate(
                     plan, planned, targets, found, replicator, rate_per_s=rate_per_s, window_s=window_s, report=report
                 )
     figures = promised_figures(plan, found.summary, rate_per_s=rate_per_s)
-    if plot is not None and explained is not None and not explained.attributed:
-        click.echo("Note: there is nothing to draw, since in some run no request has the promised figures", err=True)
-        plot = None
-    if plot is not None and explained is not None:
-        plot_gaps(explained, plot)
     values = validation_json(found, figures) | ({} if explained is None else {"gap": gaps_json(explained)})
     heading = {"schema_version": RESULT_SCHEMA_VERSION, "command": "validate"}
-    text = json.dumps(heading | {"plan": plan.name, "scenario": planned.name} | values, indent=2, allow_nan=False)
+    values = heading | {"plan": plan.name, "scenario": planned.name} | values
+    text = json.dumps(values, indent=2, allow_nan=False)
+    if plot is not None and not _draw(plot, values):
+        plot = None
     if out is not None:
         with replacing(out) as stream:
             stream.write(text + "\n")
@@ -142,3 +144,15 @@ def validate(
         if out is not None:
             click.echo(f"Results: {out}")
     sys.exit(EXIT_STATUS[found.outcome])
+
+
+def _draw(path: Path, validation: dict[str, Any]) -> bool:
+    """Draw the gap report, if there is anything to draw."""
+    document = StoredDocument(path=path, name=validation["plan"], content=validation)
+    try:
+        chart = gap_chart(Results(validations=(document,)))
+    except NoData as nothing:
+        click.echo(f"Note: {nothing}", err=True)
+        return False
+    write_chart(chart, path)
+    return True

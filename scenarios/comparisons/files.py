@@ -16,6 +16,7 @@ from analysis.stored.json_files import RESULT_SCHEMA_VERSION
 from scenarios.comparisons.compare import PolicyComparison, PolicyOutcome
 from scenarios.comparisons.measure import METRICS
 from scenarios.studies.setup_tables import write_csv
+from sim.routing.policies import MODEL_ROUTERS, is_oracle
 
 
 def write_comparison(folder: Path, found: PolicyComparison, sources: Mapping[str, Any]) -> None:
@@ -64,6 +65,7 @@ def comparison_json(found: PolicyComparison) -> dict[str, Any]:
 def _policy_json(found: PolicyComparison, policy: PolicyOutcome) -> dict[str, Any]:
     return {
         "kind": policy.kind,
+        "oracle": is_oracle(MODEL_ROUTERS.get(policy.kind)),
         "options": dict(policy.options),
         "fractions": dict(zip(found.models, policy.fractions, strict=True)),
         "figures": {name: _interval(interval) for name, interval in policy.intervals.items()},

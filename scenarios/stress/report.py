@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -157,11 +158,16 @@ def _axis_json(entry: StressedAxis) -> dict[str, Any]:
 
 def _map_json(found: StressMap) -> dict[str, Any]:
     return {
-        "x": {"axis": found.x.axis.name, "target": found.x.target or None, "values": list(found.x_values)},
-        "y": {"axis": found.y.axis.name, "target": found.y.target or None, "values": list(found.y_values)},
+        "x": _map_axis_json(found.x, found.x_values),
+        "y": _map_axis_json(found.y, found.y_values),
         "outcomes": [[point.outcome.value for point in row] for row in found.points],
         "strain": [[_finite(point.strain) for point in row] for row in found.points],
     }
+
+
+def _map_axis_json(entry: StressedAxis, values: Sequence[float]) -> dict[str, Any]:
+    axis = entry.axis
+    return {"axis": axis.name, "target": entry.target or None, "unit": axis.unit or None, "values": list(values)}
 
 
 def _weakness_json(point: Point) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def gaps_json(report: GapReport) -> dict[str, Any]:
                 "promised": gap.promised,
                 "simulated": interval_json(gap.simulated),
                 "left_over": interval_json(gap.left_over),
+                "steps": [{"name": name, "effect": interval_json(interval)} for name, interval in steps_of(gap)],
                 "effects": None if gap.effects is None else _effects_json(gap.effects),
             }
             for gap in report.gaps
