@@ -165,3 +165,9 @@ def test_folders_of_commands_without_a_report(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({"schema_version": 2, "command": "study setups"}))
     with pytest.raises(InputError, match="study setups"):
         read_results([tmp_path])
+
+
+def test_a_scenario_that_is_no_yaml(copied):
+    (copied / "scenario.yaml").write_text("a: [")
+    with pytest.raises(InputError, match="not valid YAML"):
+        read_results([copied])

@@ -12,11 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from analysis.slo import Slo
 from analysis.stored.json_files import RUN_SCHEMA_VERSION, check_version, read_object
 from latency_models.errors import InputError, invalid
+from latency_models.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +77,7 @@ class StoredRun:
                 )
         self.summary = read_object(path / "summary.json")
         self.cluster = read_object(path / "cluster.json")
-        self.scenario: dict[str, Any] = yaml.safe_load((path / "scenario.yaml").read_text(encoding="utf-8"))
+        self.scenario: dict[str, Any] = read_yaml(path / "scenario.yaml", "scenario")
         self.plan = read_object(path / "plan.json") if (path / "plan.json").is_file() else None
         promise = read_object(path / "promise.json") if (path / "promise.json").is_file() else {"figures": []}
         self.promise: list[dict[str, Any]] = promise["figures"]
