@@ -9,18 +9,21 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r name text; \
 		do printf '  make %-8s %s\n' "$$name" "$$text"; done
 
-demo: $(VENV)/.base  ## plan the built-in problem, try the plan under bursts, correct it; writes runs/demo
+demo: $(VENV)/.base  ## plan the built-in problem, try the plan under bursts, correct it; writes runs/demo with a report
 	@mkdir -p runs/demo
 	$(BIN)/routerwise optimize demo --out runs/demo/promised.json --overwrite
-	$(BIN)/routerwise validate runs/demo/promised.json plan-demo-bursts || test $$? -eq 3  # 3: broken, as it should be
+	$(BIN)/routerwise validate runs/demo/promised.json plan-demo-bursts --gap \
+		--out runs/demo/validation.json --overwrite || test $$? -eq 3  # 3: broken, as it should be
 	$(BIN)/routerwise plan demo plan-demo-bursts --out runs/demo/corrected.json --overwrite
-	$(BIN)/routerwise run plan-demo-bursts --plan runs/demo/corrected.json --out runs/demo/corrected --overwrite
+	$(BIN)/routerwise run plan-demo-bursts --plan runs/demo/corrected.json --replications 5 --slo "ttft:300 tpot:60" \
+		--out runs/demo/corrected --overwrite
+	$(BIN)/routerwise report runs/demo --out runs/demo/report.html --overwrite
 
 test: $(VENV)/.dev  ## run all tests, on all cores
 	$(BIN)/python -m pytest -q -n auto
@@ -34,8 +37,12 @@ check: $(VENV)/.dev  ## lint, formatting, types, layers
 bench: $(VENV)/.dev  ## measure the simulator's speed
 	$(BIN)/python -m benchmarks
 
-clean:  ## remove the environment, caches and runs/demo
-	rm -rf $(VENV) *.egg-info build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis runs/demo
+docs: $(VENV)/.docs  ## build the documentation site into docs/_build/html; a warning is an error
+	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --nitpicky --jobs auto --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+clean:  ## remove the environment, caches, the built documentation and runs/demo
+	rm -rf $(VENV) *.egg-info build docs/_build docs/generated .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis runs/demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.python:
@@ -49,4 +56,8 @@ $(VENV)/.base: pyproject.toml | $(VENV)/.python
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.python
 	$(PIP) install -e ".[dev]"
+	@touch $(VENV)/.base $@
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/.python
+	$(PIP) install -e ".[docs]"
 	@touch $(VENV)/.base $@

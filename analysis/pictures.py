@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from latency_models.errors import InputError, invalid
 
@@ -17,6 +17,8 @@ FORMATS = (".pdf", ".png", ".svg")
 """Endings of file names that say what kind of picture it is."""
 
 _DOTS_PER_INCH = 110
+_UNDATED: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+"""The same picture is the same file."""
 
 
 def check_picture_path(option: str, path: Path) -> None:
@@ -88,7 +90,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     """
     beside = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        figure.savefig(beside, dpi=_DOTS_PER_INCH, bbox_inches="tight")
+        figure.savefig(beside, dpi=_DOTS_PER_INCH, bbox_inches="tight", metadata=_UNDATED.get(path.suffix.lower()))
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

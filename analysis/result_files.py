@@ -18,7 +18,7 @@ import numpy as np
 from analysis.metrics import RequestLatencies
 from latency_models.errors import InputError
 from sim.prompt_table import PromptTable
-from sim.results import Floats, Ints, RequestColumns, SimulationResult, Status
+from sim.results import OUTAGE_COLUMNS, Floats, Ints, RequestColumns, SimulationResult, Status
 
 REQUEST_COLUMNS = (
     "request_id",
@@ -150,6 +150,20 @@ def write_timeseries_csv(path: Path, result: SimulationResult) -> None:
                 strict=True,
             )
             stream.write("".join([_SAMPLE_LAYOUT % line for line in lines]))
+
+
+def write_outages_csv(path: Path, result: SimulationResult) -> None:
+    """Write one line per time that a replica was down, with the columns :data:`OUTAGE_COLUMNS`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        stream.write(",".join(OUTAGE_COLUMNS) + "\n")
+        for replica, from_s, to_s in result.outages.tolist():
+            stream.write(f"{_quoted(result.replicas[int(replica)].name)},{from_s:.9f},{to_s:.9f}\n")
 
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:

@@ -20,14 +20,22 @@ from analysis.metrics import RequestLatencies
 from analysis.quality import quality
 from analysis.replica_load import ReplicaLoad, replica_load
 from analysis.slo import Slo
+from analysis.time_parts import TimeParts, mean_parts
 from latency_models.errors import check_finite, invalid
+from sim.cluster_spec import ClusterSpec
 from sim.results import Floats, Ints, SimulationResult, Status
 
 Summary = dict[str, Any]
 """Nested dictionaries with strings as keys and numbers, strings or ``None`` (not a number) as leaves."""
 
 
-def summarise(result: SimulationResult, *, slo: Slo | None = None, warmup_s: float = 0.0) -> Summary:
+def summarise(
+    result: SimulationResult,
+    *,
+    slo: Slo | None = None,
+    warmup_s: float = 0.0,
+    cluster: ClusterSpec | None = None,
+) -> Summary:
     """Summary of a run, overall and by model, class, both, and replica.
 
     Parameters
@@ -38,6 +46,8 @@ def summarise(result: SimulationResult, *, slo: Slo | None = None, warmup_s: flo
         Limits for goodput and attainment, which are ``None`` without.
     warmup_s : float
         Requests that arrived before are left out, and averages over time start here.
+    cluster : ClusterSpec, optional
+        What was simulated, for the parts of TTFT and end-to-end time, which are missing without.
 
     Returns
     -------
@@ -53,7 +63,7 @@ def summarise(result: SimulationResult, *, slo: Slo | None = None, warmup_s: flo
     check_finite("warmup_s", warmup_s)
     if warmup_s > 0 and warmup_s >= result.end_s:
         raise invalid("warm-up (run.warmup)", warmup_s, f"less than the {result.end_s:g} s that the run lasted")
-    report = _Report(result, slo, warmup_s)
+    report = _Report(result, slo, warmup_s, None if cluster is None else TimeParts.of(result, cluster))
     loads = [replica_load(result, index, warmup_s=warmup_s) for index in range(len(result.replicas))]
     return {
         "warmup_s": warmup_s,
@@ -84,8 +94,9 @@ def plain(values: Mapping[str, float]) -> Summary:
 class _Report:
     """The columns that every group of requests is summarised from."""
 
-    def __init__(self, result: SimulationResult, slo: Slo | None, warmup_s: float) -> None:
+    def __init__(self, result: SimulationResult, slo: Slo | None, warmup_s: float, parts: TimeParts | None) -> None:
         self.result = result
+        self._parts = parts
         self.measured_s = result.end_s - warmup_s
         self.latencies = RequestLatencies.of(result.requests)
         self.met = slo.met(self.latencies) if slo else None
@@ -163,7 +174,18 @@ class _Report:
             "e2e_s": _statistics(latencies.e2e_s[rows]),
             "queue_s": _statistics(latencies.queue_s[rows]),
             "scheduler_queue_s": _statistics(latencies.scheduler_queue_s[rows]),
+            **self._time_parts(rows),
             **({} if self.result.prompts is None else {"quality": plain(asdict(quality(self.result, rows)))}),
+        }
+
+    def _time_parts(self, rows: Ints) -> Summary:
+        if self._parts is None:
+            return {}
+        ttft = mean_parts(self._parts.ttft_s, self.latencies.ttft_s, rows)
+        e2e = mean_parts(self._parts.e2e_s, self.latencies.e2e_s, rows)
+        return {
+            "ttft_parts_s": {name: plain(parts) for name, parts in ttft.items()},
+            "e2e_parts_s": {name: plain(parts) for name, parts in e2e.items()},
         }
 
     def _rate(self, amounts: Ints | NDArray[np.bool_]) -> float | None:

@@ -42,6 +42,7 @@ class PlannedModel(_Part):
     """One model that runs.  Shard number k of a replica is on the k-th of its GPUs."""
 
     tp: _Count
+    """Shards of each replica."""
     compute_share: _Share
     """MPS share of each of its GPUs."""
     memory_share: _Share
@@ -74,22 +75,32 @@ class PlannedRouting(_Part):
     """
 
     rate_per_s: _NonNegative
+    """The load that it is for."""
     weight: _Share = 1.0
+    """How much the load counts."""
     policy: Literal["price"] = "price"
+    """The rule above."""
     prices: dict[str, float]
+    """By model."""
     fractions: dict[str, _Fraction]
+    """Share of the requests by model."""
 
 
 class PromisedSlo(_Part):
     """One target at one load."""
 
     metric: Metric
+    """Which latency."""
     statistic: Statistic
+    """Mean or percentile of it."""
     model: str | None = None
+    """Whose requests; none: all."""
     target_s: _Positive
+    """Its limit."""
     value: _NonNegative
     """The mean in seconds, or for a percentile of all requests the share that is late; see ``limit``."""
     limit: _Positive
+    """What the value had to stay below."""
     beta: _NonNegative
     """Score for each unit more of the limit."""
     score_per_s: _NonNegative
@@ -100,6 +111,7 @@ class PromisedLoad(_Part):
     """What one load was promised."""
 
     rate_per_s: _NonNegative
+    """Requests per second."""
     score: _Fraction
     """Mean predicted score."""
     outcome: _Fraction | None = None
@@ -107,6 +119,7 @@ class PromisedLoad(_Part):
     latency_s: dict[str, dict[str, _NonNegative]]
     """By model with traffic and statistic, at its share of the load."""
     slos: tuple[PromisedSlo, ...]
+    """The targets at this load."""
 
 
 class Promise(_Part):
@@ -117,13 +130,16 @@ class Promise(_Part):
     bound: float | None
     """No plan of the problem has a higher score; none if that was not shown."""
     gap: _NonNegative | None
+    """Bound less score: what any other plan could gain at most."""
     loads: tuple[PromisedLoad, ...]
+    """By load."""
 
 
 class PlannedGpus(_Part):
     """The GPUs of the plan."""
 
     count: _Count
+    """How many."""
     usable_memory_gib: _Positive | None = None
     """Memory of each that engines may take together."""
 
@@ -132,15 +148,22 @@ class Plan(_Part):
     """A deployment with its routing."""
 
     schema_version: Literal[1] = 1
+    """Of this format."""
     name: str
+    """Of the plan."""
     gpus: PlannedGpus
+    """The cluster."""
     models: Annotated[dict[str, PlannedModel], _NonEmpty]
+    """What runs, by name."""
     left_out: tuple[str, ...] = ()
     """Models of the problem that do not run."""
     packing: Literal["compute", "memory"] = "compute"
+    """What the shards on a GPU may not exceed."""
     routing: Annotated[tuple[PlannedRouting, ...], _NonEmpty]
     promise: Promise | None = None
+    """What the optimizer promised; none in a plan by hand."""
     provenance: dict[str, str] = Field(default_factory=dict)
+    """Where the inputs came from."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Plan:
@@ -195,6 +218,11 @@ class Plan(_Part):
 
 def read_plan(path: Path) -> Plan:
     """Read and check a plan.
+
+    Parameters
+    ----------
+    path : Path
+        JSON file.
 
     Raises
     ------

@@ -290,7 +290,9 @@ def solve_routing(problem: Problem, setup: Setup, *, tolerance: float = 1e-7) ->
     Parameters
     ----------
     problem : Problem
+        What is asked.
     setup : tuple of int, length M
+        Number of the option of each model.
     tolerance : float
         Gap between score and bound to stop at.
 

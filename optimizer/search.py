@@ -74,12 +74,13 @@ def optimise(
     Parameters
     ----------
     problem : Problem
+        What is asked.
     gap : float
         Stop when no other solution can be better by more than this, in units of score.
     time_limit_s : float
         Stop after this time with what was found and its bound; a setup that is being solved is finished first.
     progress : callable, optional
-        Called with a :class:`Progress` about ten times a second.
+        Called with a :class:`~optimizer.setups.setup_search.Progress` about ten times a second.
     """
     began = time.monotonic()
     found = SetupSearch(problem, gap).run(time_limit_s=time_limit_s, progress=progress)

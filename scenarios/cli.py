@@ -22,6 +22,8 @@ class LazyGroup(click.Group):
 
     commands_by_name: ClassVar[dict[str, tuple[str, str, str]]] = {
         "run": ("scenarios.commands.run", "run", "Simulate a scenario and write its run directory."),
+        "show": ("scenarios.commands.show", "show", "Show results in the terminal: verdict, latencies, time, cost."),
+        "plot": ("scenarios.commands.plot", "plot", "Draw one kind of picture of results."),
         "compare": (
             "scenarios.commands.compare",
             "compare",
@@ -30,6 +32,7 @@ class LazyGroup(click.Group):
         "scenarios": ("scenarios.commands.library", "scenarios", "List the scenarios that come with routerwise."),
         "schema": ("scenarios.commands.library", "schema", "Print the JSON Schema of scenario files."),
         "engine": ("scenarios.commands.engine", "engine", "Replay a workload on one replica, step by step."),
+        "step": ("scenarios.commands.step", "step", "Walk through one engine step by step: who waits, and why."),
         "profile": ("scenarios.commands.profile", "profile", "Simulate models over load; write load-latency curves."),
         "optimize": (
             "scenarios.commands.optimize",
@@ -54,13 +57,21 @@ class LazyGroup(click.Group):
             "Score over SLO target and over load, with the plan of each point.",
         ),
         "scores": ("scenarios.commands.scores", "scores", "Learn predicted scores from the texts of prompts."),
+        "report": ("scenarios.commands.report", "report", "Make one HTML page of results."),
         "accuracy": (
             "scenarios.commands.accuracy",
             "accuracy",
             "Hold predictions against measurements of real servers.",
         ),
         "calibrate": ("scenarios.commands.calibrate", "calibrate", "Fit a step-time model to measurements."),
+        "export": ("scenarios.commands.export", "export", "Write a run for Perfetto, or as other benchmarks' JSON."),
         "trace": ("scenarios.commands.trace", "trace", "Describe a request trace, or fit generators to it."),
+        "theory": (
+            "scenarios.commands.theory",
+            "theory",
+            "What queueing theory says of a queue, with a simulation beside it.",
+        ),
+        "teach": ("scenarios.commands.teach", "teach", "Lessons in queueing: page, experiment, exercises, notebook."),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -17,10 +17,13 @@ class CrashSection(Section):
     """A crash at a given time, of a replica or of a GPU with all that has a shard on it."""
 
     at_s: NonNegative
+    """When, seconds from the start."""
     model: str | None = None
+    """Whose replica crashes."""
     replica: Index | None = None
     """Of the model; default: the first."""
     gpu: Index | None = None
+    """Or which GPU, from 0."""
     restart_s: NonNegative | Literal["never"] | None = None
     """Seconds until what was lost starts again, before the model is loaded; default: the section's."""
 
@@ -37,10 +40,13 @@ class RandomCrashesSection(Section):
     """Crashes at random times, with exponential times of being up."""
 
     each: Literal["gpu", "replica"]
+    """What crashes: every GPU, or every replica, on its own."""
     mean_time_between_s: Annotated[float, Field(ge=1e-3)]
+    """Mean seconds of being up."""
     model: str | None = None
     """Only replicas of this model."""
     restart_s: NonNegative | None = None
+    """Seconds from a crash until the loading begins; default: the section's."""
 
     @model_validator(mode="after")
     def _model_goes_with_replicas(self) -> RandomCrashesSection:
@@ -63,7 +69,9 @@ class FaultsSection(Section):
     cold_start: bool | Annotated[tuple[str, ...], Field(min_length=1)] = False
     """Models whose replicas begin to load at time 0, or true for all; others are up from the start."""
     crashes: tuple[CrashSection, ...] = ()
+    """Crashes at given times."""
     random_crashes: tuple[RandomCrashesSection, ...] = ()
+    """Crashes at random times."""
     lost_requests: LostRequests = "retry"
     """What becomes of requests that lose their replica or find none: another replica of the model answers them from the
     start, or they wait for one (retry); another model answers if none is up (reroute); or they end as failed (fail)."""

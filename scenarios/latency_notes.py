@@ -70,8 +70,35 @@ def check_same_server(latency: LatencyConfig, memory: MemorySection) -> None:
             )
         if isinstance(section, OperatorLatency):
             continue
-        if _datasheet(gpu_of(section.gpu)) != _datasheet(gpu_of(memory.gpu)):
+        if not same_datasheet(gpu_of(section.gpu), gpu_of(memory.gpu)):
             raise invalid("memory.gpu", _name(memory.gpu), f"the GPU of the latency section, {_name(section.gpu)}")
+
+
+def named_gpus(latency: LatencyConfig, memory: MemorySection | None = None) -> list[GpuSpec]:
+    """The GPUs that a model's sections name, each once; a catalogue of the user may give one name several figures."""
+    named = [getattr(section, "gpu", None) for section in _nested(latency)]
+    named.append(None if memory is None else memory.gpu)
+    return list(dict.fromkeys(gpu_of(gpu) for gpu in named if gpu is not None))
+
+
+def same_datasheet(gpu: GpuSpec, other: GpuSpec) -> bool:
+    """Whether two entries of catalogues are as fast and have as much memory, whatever they are called and cost."""
+    return _speed_and_memory(gpu) == _speed_and_memory(other)
+
+
+def _speed_and_memory(gpu: GpuSpec) -> GpuSpec:
+    return replace(
+        gpu,
+        name="",
+        source="",
+        driver_memory_source="",
+        price_per_hour_usd=None,
+        price_date="",
+        price_source="",
+        power_w=None,
+        idle_power_w=None,
+        idle_power_source="",
+    )
 
 
 def _nested(latency: LatencyConfig) -> Iterator[object]:
@@ -127,7 +154,3 @@ def _name(named: str | CatalogueEntry) -> str:
 
 def _sizes(architecture: Architecture) -> Architecture:
     return replace(architecture, name="", source="", weights="bf16")
-
-
-def _datasheet(gpu: GpuSpec) -> GpuSpec:
-    return replace(gpu, name="", source="", driver_memory_source="")

@@ -25,7 +25,7 @@ _BY_NAMES = ("model", "gpu", "weights", "kv_cache", "vllm")
 
 
 class KvSection(Section):
-    """Keys and values of one token."""
+    """Keys and values of one token: twice ``layers`` x ``kv_heads`` x ``head_dim`` numbers of ``dtype_bytes``."""
 
     layers: Count
     kv_heads: Count

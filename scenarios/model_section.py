@@ -50,9 +50,10 @@ else:
 class PolicySection(BaseModel):
     """A policy by name; its other keys are its options."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     kind: str
+    """Its name."""
 
     def spec(self) -> PolicySpec:
         """The policy with its options."""
@@ -63,6 +64,7 @@ class BalancerSection(PolicySection):
     """A replica balancer."""
 
     staleness_s: NonNegative = 0.0
+    """Age that its view of the loads may reach before it is refreshed."""
 
     def spec(self) -> PolicySpec:
         """The policy with its options."""
@@ -79,8 +81,11 @@ class StageSection(Section):
     """A stage before or after the engine."""
 
     workers: Count = 1
+    """How many requests it handles at once."""
     per_request_s: NonNegative = 0.0
+    """Seconds that each takes there."""
     per_token_s: NonNegative = 0.0
+    """More seconds for each token."""
 
     def spec(self) -> StageSpec:
         """The stage."""
@@ -91,7 +96,9 @@ class QueueLimitSection(Section):
     """How much may wait at a replica."""
 
     max_queue_requests: Count | None = None
+    """Requests that may wait at a replica."""
     max_queue_tokens: Count | None = None
+    """Prompt tokens that may wait there."""
 
     def spec(self) -> AdmissionLimit:
         """The limit."""
@@ -123,24 +130,32 @@ class ReplicaSection(Section):
     """One replica: a shard on each of its GPUs."""
 
     gpus: Annotated[tuple[Index, ...], Field(min_length=1)]
+    """The GPUs, from 0; more than one is tensor parallel."""
     memory_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of each GPU's memory."""
     compute_share: Annotated[float, Field(gt=0, le=1)] | None = None
     """MPS cap of each shard, at which its step times were taken; default: that of the latency section, or 1."""
     slowdown: Positive = 1.0
+    """Factor on its step times."""
 
 
 class ModelSection(Section):
     """One served model."""
 
     latency: LatencyConfig
+    """How long a step takes."""
     engine: EngineSection = EngineSection()
+    """Engine settings."""
     memory: MemorySection | None = None
+    """Where the KV blocks come from, if ``engine.num_gpu_blocks`` does not say."""
     replicas: (
         Annotated[int, Field(ge=1, le=10_000, strict=True)] | Annotated[tuple[ReplicaSection, ...], Field(min_length=1)]
     ) = 1
     """A list of replicas, or how many to put on the next free GPUs, ``tp`` GPUs each."""
     tp: Count | None = None
+    """GPUs of each replica, where ``replicas`` is a number; default: 1."""
     balancer: str | BalancerSection = "least-requests"
+    """Which of its replicas serves a request."""
     cpu_overhead_s: NonNegative = 0.0
     """CPU time of each step: added to it, or hidden behind it with asynchronous scheduling."""
     cpu_per_sequence_s: NonNegative = 0.0
@@ -148,8 +163,11 @@ class ModelSection(Section):
     noise: NoiseConfig | None = None
     """Noise of the step times; default: none, or with latency kind replay the recorded one."""
     api_server: StageSection = StageSection()
+    """The stage before the engine."""
     detokenise: StageSection = StageSection()
+    """The stage behind the engine."""
     admission: AdmissionSection = AdmissionSection()
+    """When a replica turns requests away."""
     scores: str | None = None
     """Its column in the prompt table; default: its name."""
 

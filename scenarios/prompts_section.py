@@ -25,7 +25,9 @@ class DriftSection(Section):
     """
 
     towards: Literal["hard", "long"]
+    """What comes more often: hard prompts, or those with long answers."""
     strength: Annotated[float, Field(ge=0, le=10)]
+    """Exponent per standard deviation; 0 is no drift."""
 
     def weights(self, table: PromptTable) -> Floats:
         """How often each prompt comes, shape (N,), in no unit.

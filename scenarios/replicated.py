@@ -24,10 +24,12 @@ from scenarios.workloads.config import Client, MixtureWorkload, TraceWorkload, W
 from scenarios.workloads.transforms import Window
 from sim.cluster import simulate
 from sim.cluster_spec import ClusterSpec
+from sim.progress import WatchRun
 from sim.random_streams import seed_sequence
 from sim.results import SimulationResult
 
 Figures = TypeVar("Figures")
+"""What is measured of one simulation."""
 
 Measure = Callable[[Scenario, SimulationResult], Figures]
 """Reduces a simulation to what is wanted of it; it and what it returns are pickled, so a function of a module, a
@@ -130,9 +132,20 @@ def simulate_replication(
     replication: int,
     *,
     window_s: float | None = None,
-    progress: Callable[[float, int], None] | None = None,
+    progress: WatchRun | None = None,
 ) -> SimulationResult:
-    """Simulate one replication; parameters as of :meth:`Replicator.run` and :func:`sim.cluster.simulate`.
+    """Simulate one replication.
+
+    Parameters
+    ----------
+    prepared : PreparedScenario
+        The scenario (:meth:`PreparedScenario.of`).
+    replication : int
+        Its number, from 0; other numbers have other random streams.
+    window_s : float, optional
+        Part ``replication`` of a trace cut into parts of this length, seconds; default: all of it.
+    progress : callable, optional
+        See :func:`sim.cluster.simulate`.
 
     Raises
     ------
@@ -192,7 +205,7 @@ def is_trace(workload: WorkloadConfig) -> bool:
 
 
 def scenario_json(scenario: Scenario) -> str:
-    """A scenario as text that :meth:`Scenario.model_validate_json` reads; equal scenarios have equal texts."""
+    """A scenario as text that ``Scenario.model_validate_json`` reads; equal scenarios have equal texts."""
     return json.dumps(scenario.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 

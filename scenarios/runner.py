@@ -7,13 +7,16 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from analysis.costs import GpuCost, cost_summary
 from analysis.replications import combine
 from analysis.result_files import (
     require_pyarrow,
+    write_outages_csv,
     write_requests_csv,
     write_requests_parquet,
     write_summary,
@@ -25,6 +28,7 @@ from analysis.stored.json_files import RUN_SCHEMA_VERSION
 from analysis.summary import Summary, summarise
 from latency_models.errors import InputError
 from optimizer.plan import Plan
+from scenarios.cluster_gpu import cost_notes, gpu_cost
 from scenarios.contention_section import contention_notes
 from scenarios.latency_notes import latency_notes
 from scenarios.plans.promises import promised_figures
@@ -32,12 +36,13 @@ from scenarios.replicated import PreparedScenario, simulate_replication, warmup_
 from scenarios.run_directory import run_directory
 from scenarios.scenario_files import dump_scenario
 from scenarios.schema import Scenario
-from scenarios.workloads.build import trace_paths
-from sim.cluster_spec import ModelSpec
+from scenarios.workloads.build import trace_digests
+from sim.cluster_spec import ClusterSpec, ModelSpec
+from sim.progress import RunProgress
 from sim.results import SimulationResult
 
-Progress = Callable[[int, float, int], None]
-"""Called now and then with replication, simulated seconds and requests that have arrived."""
+Progress = Callable[[int, RunProgress], None]
+"""Called now and then with the number of the replication, and what can be seen of its simulation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +92,7 @@ def run_scenario(
     """
     slo = None if scenario.slo is None else Slo.parse(scenario.slo)
     prepared = PreparedScenario.of(scenario)
+    gpu = gpu_cost(scenario)
     for path, columns in prepared.workload.unused_columns.items():
         if note is not None:
             note(f"trace {path}: columns not used: {', '.join(columns)}")
@@ -96,7 +102,7 @@ def run_scenario(
         for text in (*texts, *(_capacities(model) if section.memory is not None else ())):
             if note is not None:
                 note(f"{model.name}: {text}")
-    for text in contention_notes(prepared.cluster):
+    for text in (*contention_notes(prepared.cluster), *cost_notes(scenario)):
         if note is not None:
             note(text)
     _check_outputs(options)
@@ -107,11 +113,11 @@ def run_scenario(
         warmups_s: list[float] = []
         events = 0
         for replication in range(scenario.run.replications):
-            report = None if progress is None else _report(progress, replication)
+            report = None if progress is None else partial(progress, replication)
             result = simulate_replication(prepared, replication, progress=report)
             events += result.events
             warmups_s.append(warmup_s(scenario, result))
-            summaries.append(summarise(result, slo=slo, warmup_s=warmups_s[-1]))
+            summaries.append(_summary(prepared.cluster, result, gpu, slo, warmups_s[-1]))
             if folder is not None:
                 _write_replication(_replication_folder(folder, scenario, replication), result, options)
             if options.vllm_bench_json is not None and replication == 0:
@@ -130,6 +136,17 @@ def run_scenario(
             manifest = _manifest(scenario, text, began, time.perf_counter() - clock, events)
             write_summary(folder / "manifest.json", manifest | {"warmup_s": warmups_s})
     return summary
+
+
+def _summary(
+    cluster: ClusterSpec, result: SimulationResult, gpu: GpuCost | None, slo: Slo | None, warmup_s: float
+) -> Summary:
+    """Summary of one replication, with its cost if the GPU's is known."""
+    summary = summarise(result, slo=slo, warmup_s=warmup_s, cluster=cluster)
+    cost = None
+    if gpu is not None:
+        cost = cost_summary(result, summary, gpus=cluster.gpus, gpu=gpu, slo=slo, warmup_s=warmup_s)
+    return summary | {"cost": cost}
 
 
 def _write_plan(folder: Path, options: RunOptions, summary: Summary) -> None:
@@ -167,10 +184,6 @@ def _bench_path(options: RunOptions, folder: Path | None) -> Path:
     return folder / bench.name if folder is not None and _is_inside(options, bench) else bench
 
 
-def _report(progress: Progress, replication: int) -> Callable[[float, int], None]:
-    return lambda time_s, requests: progress(replication, time_s, requests)
-
-
 def _replication_folder(folder: Path, scenario: Scenario, replication: int) -> Path:
     if scenario.run.replications == 1:
         return folder
@@ -185,6 +198,8 @@ def _write_replication(folder: Path, result: SimulationResult, options: RunOptio
     else:
         write_requests_csv(folder / "requests.csv", result)
     write_timeseries_csv(folder / "timeseries.csv", result)
+    if len(result.outages):
+        write_outages_csv(folder / "outages.csv", result)
 
 
 def _manifest(scenario: Scenario, text: str, began: float, wall_s: float, events: int) -> dict[str, Any]:
@@ -194,7 +209,7 @@ def _manifest(scenario: Scenario, text: str, began: float, wall_s: float, events
         "command": "run",
         "scenario": scenario.name,
         "scenario_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "inputs_sha256": {str(path): _digest(path) for path in trace_paths(scenario.workload)},
+        "inputs_sha256": trace_digests(scenario.workload),
         "seed": scenario.seed,
         "replications": scenario.run.replications,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
@@ -202,8 +217,3 @@ def _manifest(scenario: Scenario, text: str, began: float, wall_s: float, events
         "wall_s": round(wall_s, 3),
         "events": events,
     }
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -22,7 +22,7 @@ LIBRARY = Path(str(files("scenarios") / "library"))
 """Folder of the scenarios that come with the package."""
 
 _MOST_EXTENDS = 20
-_WITH_PATHS = ("workload", "models", "prompts", "profile")
+_WITH_PATHS = ("gpus", "workload", "models", "prompts", "profile")
 
 
 def library_names() -> list[str]:

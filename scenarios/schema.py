@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from latency_models.errors import invalid, unknown_name
+from latency_models.sections.base import refuse_in_pydantic
+from latency_models.sections.catalogue import CatalogueEntry, gpu_of
 from scenarios.contention_section import ContentionSection
 from scenarios.faults_section import FaultsSection
 from scenarios.model_section import ModelSection, PolicySection, model_spec, placed_replicas, policy_spec
@@ -23,26 +25,49 @@ class GpuSection(Section):
     count: Count | None = None
     """Default: as many as the replicas use."""
     memory_gib: Positive | None = None
+    """Memory of each, for models whose ``memory`` section gives sizes."""
+    type: str | CatalogueEntry | None = None
+    """Name of the catalogue, such as a100-80gb, for costs and energy; default: the GPU that the latency or memory
+    sections of all models name."""
+    price_per_hour_usd: Positive | None = None
+    """What one GPU costs for an hour; default: the catalogue's list price."""
+    power_w: Positive | None = None
+    """Most that one GPU draws; default: the catalogue's board power."""
+
+    @model_validator(mode="after")
+    def _type_is_known(self) -> GpuSection:
+        if self.type is not None:
+            named = self.type
+            refuse_in_pydantic(lambda: gpu_of(named))
+        return self
 
 
 class SpeedSection(Section):
     """A change of a replica's speed."""
 
     at_s: NonNegative
+    """When, seconds from the start."""
     model: str
+    """Whose replica."""
     replica: Index = 0
+    """Which of its replicas, from 0."""
     slowdown: Positive
+    """From then on everything there takes so many times as long; 1 ends it."""
 
 
 class RunSection(Section):
     """How long to run and how often."""
 
     until_s: Positive | None = None
+    """Stop the clock here; what is left counts as unfinished.  Default: run until everything has ended."""
     replications: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 1
+    """Independent repetitions, for confidence intervals."""
     warmup: Literal["auto"] | NonNegative = 0.0
     """Seconds left out of the summary, or ``auto`` (MSER-5)."""
     sample_interval_s: Positive = 1.0
+    """Seconds between the samples of the time series."""
     engine_mode: Literal["macro", "reference"] = "macro"
+    """One event per run of steps, or one per step; the results are the same."""
     oversized: Literal["error", "reject"] = "error"
     """What to do with a request that no replica could ever finish."""
 
@@ -51,15 +76,21 @@ class Scenario(Section):
     """A scenario: cluster, routing, workload and what to measure."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Default: the file's name."""
     description: str = ""
+    """What it shows."""
     seed: Index = 0
+    """Of all random streams."""
     gpus: GpuSection = GpuSection()
+    """The cluster's GPUs."""
     models: Annotated[dict[str, ModelSection], Field(min_length=1)]
+    """The served models by name."""
     routing: str | PolicySection | None = None
     """Model router; may be left out when there is one model."""
     router: RouterSection = RouterSection()
     """What the model router itself takes, and how old the loads are that it sees."""
     workload: WorkloadConfig
+    """Who sends what when."""
     prompts: ScenarioPrompts | None = None
     """What requests ask; routers that go by scores need it, and with it results have the quality of the answers."""
     contention: ContentionSection = ContentionSection()
@@ -67,9 +98,11 @@ class Scenario(Section):
     slo: str | None = None
     """As ``vllm bench serve --goodput`` spells it, milliseconds: ``ttft:500 tpot:50 e2el:10000``."""
     speed_changes: tuple[SpeedSection, ...] = ()
+    """Replicas that become slower or faster on the way."""
     faults: FaultsSection | None = None
     """What crashes, and what becomes of the requests; default: nothing ever does."""
     run: RunSection = RunSection()
+    """How long to run, and how often."""
 
     @model_validator(mode="after")
     def _routing_is_given(self) -> Scenario:

@@ -8,9 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from analysis.cost_lines import cost_lines
+from analysis.figure_texts import figure_text, point
 from analysis.summary import Summary
 
-_MS = 1000.0
 _HIDDEN_AT_ZERO = ("misses", "hits")
 
 _ROWS: tuple[tuple[str, Callable[[Summary], Any], str], ...] = (
@@ -71,9 +72,9 @@ def print_summary(name: str, summary: Summary, console: Console | None = None) -
         table.add_column(heading, justify="right")
     for label, pick, unit in _ROWS:
         values = [pick(group) for group in groups.values()]
-        if all(value is None or (unit in _HIDDEN_AT_ZERO and not _point(value)) for value in values):
+        if all(value is None or (unit in _HIDDEN_AT_ZERO and not point(value)) for value in values):
             continue
-        table.add_row(label, *(_format(value, unit) for value in values))
+        table.add_row(label, *(figure_text(value, unit) for value in values))
     if console is None:
         console = results_console()
     console.print(_title(name, summary))
@@ -81,18 +82,23 @@ def print_summary(name: str, summary: Summary, console: Console | None = None) -
         console.print()
         console.print(part)
     console.print()
+    lines = list(cost_lines(summary.get("cost")))
+    for line in lines:
+        console.print(line)
+    if lines:
+        console.print()
 
 
 def results_console() -> Console:
-    """Standard output; lines are not wrapped in a pipe or a file."""
-    terminal = Console(highlight=False)
-    return terminal if terminal.is_terminal else Console(highlight=False, width=1000)
+    """Standard output; lines are not wrapped in a pipe or a file, and names in brackets are no markup."""
+    terminal = Console(highlight=False, markup=False, emoji=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, markup=False, emoji=False, width=1000)
 
 
 def _title(name: str, summary: Summary) -> str:
-    parts = [f"{name}: {_format(summary['end_s'], 'seconds')} s simulated"]
-    if _point(summary["warmup_s"]):
-        parts.append(f"the first {_format(summary['warmup_s'], 'seconds')} s left out")
+    parts = [f"{name}: {figure_text(summary['end_s'], 'seconds')} s simulated"]
+    if point(summary["warmup_s"]):
+        parts.append(f"the first {figure_text(summary['warmup_s'], 'seconds')} s left out")
     if "replications" in summary:
         parts.append(f"{summary['replications']} replications, {summary['confidence']:.0%} confidence")
     if summary["slo"]:
@@ -108,42 +114,12 @@ def _replica_table(summary: Summary) -> Table:
     for name, load in list(summary["replicas"].items())[:16]:
         table.add_row(
             name,
-            _format(load["utilisation"], "share"),
-            _format(load["mean_batch_size"], "rate"),
-            _format(load["mean_kv_used_frac"], "share"),
-            _format(load["mean_waiting"], "rate"),
-            _format(load["max_waiting"], "count"),
+            figure_text(load["utilisation"], "share"),
+            figure_text(load["mean_batch_size"], "rate"),
+            figure_text(load["mean_kv_used_frac"], "share"),
+            figure_text(load["mean_waiting"], "rate"),
+            figure_text(load["max_waiting"], "count"),
         )
     if len(summary["replicas"]) > 16:
         table.add_row(f"... and {len(summary['replicas']) - 16} more, see summary.json")
     return table
-
-
-def _point(value: Any) -> float:
-    if value is None:
-        return 0.0
-    return float(value["mean"] if isinstance(value, dict) else value)
-
-
-def _format(value: Any, unit: str) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, dict):
-        text = _number(value["mean"], unit)
-        if value["low"] is None:
-            return text
-        return f"{text} ± {_number((value['high'] - value['low']) / 2, unit)}"
-    return _number(value, unit)
-
-
-def _number(value: float, unit: str) -> str:
-    if unit in ("share", "hits"):
-        return f"{value:.1%}"
-    if unit == "score":
-        return f"{value:.4f}"
-    if unit == "ms":
-        value *= _MS
-        return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
-    if unit in ("rate", "seconds"):
-        return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" if value < 10 else f"{value:.1f}"
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"

@@ -60,7 +60,7 @@ class Clock(simpy.Environment):
         self.events = 0
         """Events processed by :meth:`drive`."""
         self.now_s = 0.0
-        """The present time, as :attr:`now`, without the call."""
+        """The present time, as ``now`` has it, without the call."""
         self.priority = ARRIVAL
         """Priority of the present event: what has a lower one and is due now has happened already."""
         self._stopped = False

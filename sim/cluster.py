@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from sim.admission import turned_away
 from sim.clock import ARRIVAL, CONTROL, FOLLOW_UP, Clock, Occurrence
 from sim.cluster_spec import ClusterSpec, RunSpec
 from sim.faults import Faults
+from sim.progress import RunProgress, WatchRun
 from sim.recorder import Recorder
 from sim.replica import Replica
 from sim.request import DONE, Request
@@ -27,9 +28,7 @@ from sim.workload import OpenTraffic, RequestSpec, Traffic
 class Cluster:
     """One simulation of a cluster."""
 
-    def __init__(
-        self, spec: ClusterSpec, traffic: Traffic, run: RunSpec, progress: Callable[[float, int], None] | None
-    ) -> None:
+    def __init__(self, spec: ClusterSpec, traffic: Traffic, run: RunSpec, progress: WatchRun | None) -> None:
         self.spec = spec
         self.run = run
         self.clock = Clock()
@@ -51,10 +50,10 @@ class Cluster:
         self._in_system: dict[Request, Replica | None] = {}
         """With their replicas; ``None``: the router has not sent it there yet."""
         self._faults = None if spec.faults is None else Faults(spec.faults, self)
-        self._arrivals = 0
+        self.arrivals = 0
         self._expected = 1
         """Arrivals that are on the clock: the next of the stream, and follow-ups."""
-        report = None if progress is None else lambda now_s: progress(now_s, self._arrivals)
+        report = None if progress is None else partial(progress, RunProgress(self))
         self._sampler = Sampler(self.clock, self.replicas, self.recorder, run, report)
 
     def simulate(self) -> SimulationResult:
@@ -83,7 +82,7 @@ class Cluster:
             self.clock.at(spec.arrival_s, ARRIVAL, self._on_stream_arrival, spec)
         else:
             raise invalid(
-                f"arrival of request {self._arrivals}",
+                f"arrival of request {self.arrivals}",
                 spec.arrival_s,
                 f"a time not before that of the request before it ({self.clock.now_s:g} s)",
                 "Sort the workload by arrival.",
@@ -98,9 +97,9 @@ class Cluster:
         self._arrive(event.payload)
 
     def _arrive(self, spec: RequestSpec) -> None:
-        row = self._arrivals
+        row = self.arrivals
         check_request(spec, row)
-        self._arrivals = row + 1
+        self.arrivals = row + 1
         recorder = self.recorder
         recorder.name(row, spec.request_id, spec.session)
         gateway = self.gateway
@@ -282,8 +281,7 @@ class Cluster:
         """The router does not pass on an answer and asks another model."""
         view = request.view
         assert view is not None
-        self.recorder.reject_answer(request, replica.model_index, replica.index)
-        self.recorder.start_again(request.row, self.clock.now_s)
+        self.recorder.reject_answer(request, replica.model_index, replica.index, self.clock.now_s)
         self._hand_to_router(view, request.spec, model, request.request_class, request.stage, request.retries)
 
     @staticmethod
@@ -329,6 +327,7 @@ class Cluster:
             runs=tuple(replica.engine.run_log for replica in self.replicas),
             rejected_answers=recorder.rejected_answers(),
             gaps=recorder.gaps(),
+            preemptions=recorder.preemptions(),
             samples=recorder.samples(),
             busy_s=np.array([replica.engine.busy_s() for replica in self.replicas]),
             outages=np.empty((0, 3)) if self._faults is None else self._faults.outages(),
@@ -344,9 +343,7 @@ def _patience_end(spec: RequestSpec) -> tuple[float, Status]:
     return (cancelled_s, Status.ABORTED) if cancelled_s < deadline_s else (deadline_s, Status.TIMED_OUT)
 
 
-def simulate(
-    spec: ClusterSpec, traffic: Traffic, run: RunSpec, progress: Callable[[float, int], None] | None = None
-) -> SimulationResult:
+def simulate(spec: ClusterSpec, traffic: Traffic, run: RunSpec, progress: WatchRun | None = None) -> SimulationResult:
     """Simulate a cluster once.
 
     Parameters
@@ -358,7 +355,7 @@ def simulate(
     run : RunSpec
         Seed, mode and end of the run.
     progress : callable, optional
-        Called at every sample with the simulated seconds and the requests that have arrived.
+        Called at every sample with what can be seen of the simulation.
 
     Returns
     -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sim.request import Request
-from sim.results import ANSWER_COLUMNS, GAP_COLUMNS, SAMPLE_COLUMNS, Floats, RequestColumns, Status
+from sim.results import ANSWER_COLUMNS, GAP_COLUMNS, PREEMPTION_COLUMNS, SAMPLE_COLUMNS, Floats, RequestColumns, Status
 
 _FIELDS = (
     "row", "arrival_s", "model", "replica", "request_class", "prompt_tokens", "output_tokens", "generated_tokens",
@@ -33,12 +34,14 @@ class Recorder:
         self._rows = array("d")
         self._rejected = array("d")
         self._gaps = array("d")
+        self._preemptions = array("d")
         self._samples = array("d")
         self._sample_width = 0
         self._classes: dict[str, int] = {}
         self._names: list[str] | None = None
         self._sessions: list[str | None] | None = None
         self._started_again_s: dict[int, float] = {}
+        self._asked_again_s: dict[int, float] = {}
 
     def class_index(self, name: str | None) -> int:
         """Number of a request class, numbered by first appearance."""
@@ -92,9 +95,30 @@ class Recorder:
                 request.stage,
             )
         )
+        if request.preemptions:
+            self._end_preemptions(request, replica)
 
-    def reject_answer(self, request: Request, model: int, replica: int) -> None:
-        """The router does not pass on the answer that a request has got."""
+    def _end_preemptions(self, request: Request, replica: int) -> None:
+        for from_s, to_s in request.pauses or ():
+            self._preemptions.extend((replica, request.row, from_s, to_s))
+        after = request.paused_after
+        if after is not None and after.end_s == after.end_s:
+            self._preemptions.extend((replica, request.row, after.end_s, math.nan))
+
+    def ended(self) -> int:
+        """Requests that have left the system so far."""
+        return len(self._rows) // _WIDTH
+
+    def last_ttft_s(self, count: int) -> Floats:
+        """Times to first token of the ``count`` requests that left last, or of all; NaN without a token."""
+        rows = np.array(self._rows[-count * _WIDTH :]).reshape(-1, _WIDTH)
+        ttft_s: Floats = rows[:, _FIELDS.index("first_token_s")] - rows[:, _FIELDS.index("arrival_s")]
+        return ttft_s
+
+    def reject_answer(self, request: Request, model: int, replica: int, now_s: float) -> None:
+        """The router does not pass on the answer that a request has got, and asks another model now."""
+        self._asked_again_s[request.row] = now_s
+        self.start_again(request.row, now_s)
         self._rejected.extend(
             (
                 request.row,
@@ -149,6 +173,10 @@ class Recorder:
         void_until_s = [self._started_again_s.get(row, -np.inf) for row in gaps[:, 1].astype(np.int64).tolist()]
         return gaps[gaps[:, 2] >= np.array(void_until_s)]
 
+    def preemptions(self) -> Floats:
+        """All preemptions, shape (n, 4)."""
+        return np.array(self._preemptions).reshape(-1, len(PREEMPTION_COLUMNS))
+
     def rejected_answers(self) -> Floats:
         """All answers that routers did not pass on, shape (n, 8)."""
         return np.array(self._rejected).reshape(-1, len(ANSWER_COLUMNS))
@@ -165,8 +193,20 @@ class Recorder:
         for position, name in enumerate(_FIELDS[1:], start=1):
             column = table[order, position]
             columns[name] = column.astype(np.int64) if name in _INTEGERS else column
+        arrival_s = columns["arrival_s"]
         return RequestColumns(
             **columns,
+            asked_s=_moved(arrival_s, self._asked_again_s),
+            started_s=_moved(arrival_s, self._started_again_s),
             session=tuple(self._sessions) if self._sessions is not None else None,
             request_id=tuple(self._names) if self._names is not None else None,
         )
+
+
+def _moved(times_s: Floats, later_s: dict[int, float]) -> Floats:
+    """The same times, those of some rows replaced."""
+    if not later_s:
+        return times_s
+    moved = times_s.copy()
+    moved[list(later_s)] = list(later_s.values())
+    return moved

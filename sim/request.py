@@ -48,6 +48,8 @@ class Request:
         "name",
         "order",
         "outputs_delivered",
+        "paused_after",
+        "pauses",
         "place",
         "preemptions",
         "priority",
@@ -95,6 +97,10 @@ class Request:
         self.cancelled = False
         """Somebody gave it up; what the engine still does with it until the next step is of no interest."""
         self.preemptions = 0
+        self.paused_after: Step | None = None
+        """The replica's last step before it was preempted, while it waits to be admitted again."""
+        self.pauses: list[tuple[float, float]] | None = None
+        """From when to when it waited after each preemption: last step's end, and admission; ``None``: never."""
         self.retries = 0
         """How often it was started again because its replica crashed."""
         self.view: RequestView | None = None

@@ -73,6 +73,10 @@ class RequestColumns:
     retries: Ints
     """How often it was started again because its replica crashed.  Times and tokens are those of the last start."""
 
+    asked_s: Floats
+    """When the router last decided to ask another model (a cascade); its arrival if it never did."""
+    started_s: Floats
+    """When its last start began: as ``asked_s``, or later if it lost a replica or waited for one that was down."""
     stages: Ints
     """Models that were asked for an answer: more than one if the router rejected some (a cascade), 0 if none was."""
 
@@ -96,6 +100,10 @@ of idleness between them.  ``sequences`` is how many are scheduled in each step,
 GAP_COLUMNS = ("replica", "request", "from_s", "to_s")
 """Columns of the gaps: two consecutive tokens of one request (row number) that are not the ends of consecutive steps,
 because it was preempted or skipped between them."""
+
+PREEMPTION_COLUMNS = ("replica", "request", "from_s", "to_s")
+"""Columns of the preemptions: when a request (row number) waited again to be admitted; ``to_s`` is NaN if it never was.
+What a request lived through before it was started again (after a crash, or by another model) is left out."""
 
 SAMPLE_COLUMNS = ("time_s", "replica", "running", "waiting", "kv_used_blocks", "kv_total_blocks", "busy")
 """Columns of the periodic samples; ``busy`` is the share of the interval before the sample spent computing."""
@@ -137,6 +145,8 @@ class SimulationResult:
     """Shape (n, 7), columns :data:`SAMPLE_COLUMNS`."""
     busy_s: Floats
     """Seconds that each replica spent computing."""
+    preemptions: Floats = field(default_factory=lambda: np.empty((0, len(PREEMPTION_COLUMNS))))
+    """Shape (n, 4), columns :data:`PREEMPTION_COLUMNS`."""
     rejected_answers: Floats = field(default_factory=lambda: np.empty((0, len(ANSWER_COLUMNS))))
     """Shape (n, 8), columns :data:`ANSWER_COLUMNS`."""
     outages: Floats = field(default_factory=lambda: np.empty((0, len(OUTAGE_COLUMNS))))

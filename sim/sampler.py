@@ -24,7 +24,7 @@ class Sampler:
     run : RunSpec
         First interval, and most samples.
     report : callable, optional
-        Told the time at every sample.
+        Called at every sample.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Sampler:
         replicas: Sequence[Replica],
         recorder: Recorder,
         run: RunSpec,
-        report: Callable[[float], None] | None,
+        report: Callable[[], None] | None,
     ) -> None:
         self._clock = clock
         self._replicas = replicas
@@ -72,5 +72,5 @@ class Sampler:
             recorder.thin_samples()
             self._interval_s *= 2
         if self._report is not None:
-            self._report(now_s)
+            self._report()
         self._clock.at(now_s + self._interval_s, OBSERVER, self._on_sample)

@@ -29,9 +29,11 @@ class EngineSettings:
     scheduler: Literal["vllm-v1", "vllm-v0"] = "vllm-v1"
     """``vllm-v1``: one token budget for prefill and decode.  ``vllm-v0``: older engines, prefill first, no chunking."""
     max_num_seqs: int = 256
+    """Most sequences in a step."""
     max_num_batched_tokens: int = 2048
     """Token budget of a step."""
     max_model_len: int = 8192
+    """Most tokens of prompt and answer together."""
     block_size: int = 16
     """Tokens of a KV block."""
     num_gpu_blocks: int = 4096
@@ -39,14 +41,19 @@ class EngineSettings:
     long_prefill_token_threshold: int = 0
     """Most tokens of one prefill chunk while other requests are in the system; 0 is off."""
     long_prefill_token_threshold_adaptive: bool = False
+    """Or the step's token budget divided by the requests in the system, if that is more."""
     enable_chunked_prefill: bool = True
+    """Prefill long prompts in parts, beside decoding."""
     enable_prefix_caching: bool = True
+    """Reuse the blocks of equal prefixes."""
     scheduling_policy: Literal["fcfs", "priority"] = "fcfs"
+    """First come first served, or by the requests' priority."""
     watermark: float = 0.0
     """Share of blocks kept free when a waiting request is admitted beside running ones."""
     scheduler_reserve_full_isl: bool = True
     """Admit only if the whole sequence would fit."""
     max_num_active_seqs: int | None = None
+    """Most sequences that may run at all; default: as many as in a step."""
     async_scheduling: bool = False
     """Schedule the next step while one runs."""
 

@@ -113,9 +113,11 @@ def check_conservation(
 
 
 def check_causality(result: SimulationResult) -> None:
-    """Arrival <= queued <= scheduled <= first token <= last token <= finish <= end; logs never run back."""
+    """From arrival to finish every instant comes after the one before it, none after the end; logs never run back."""
     columns = result.requests
-    stages = ("arrival_s", "queued_s", "scheduled_s", "first_token_s", "last_token_s", "finish_s")
+    stages = (
+        "arrival_s", "asked_s", "started_s", "queued_s", "scheduled_s", "first_token_s", "last_token_s", "finish_s",
+    )  # fmt: skip
     for row in range(len(columns)):
         reached = [(name, getattr(columns, name)[row]) for name in stages]
         reached = [(name, time_s) for name, time_s in reached if not np.isnan(time_s)]
@@ -136,6 +138,7 @@ def check_causality(result: SimulationResult) -> None:
         late = log[1:, 0] - row_ends(log)[:-1]
         assert (late > -SAME_S).all(), f"replica {replica}: steps overlap by {-late.min()} s"
     assert (result.gaps[:, 2] < result.gaps[:, 3]).all(), "a gap runs back"
+    assert not (result.preemptions[:, 2] > result.preemptions[:, 3]).any(), "a wait after a preemption runs back"
     assert (np.diff(result.samples[:, 0]) >= 0).all(), "samples run back"
 
 

@@ -53,6 +53,8 @@ def make_columns(rows: list[dict[str, Any]], *, named: bool = False, sessions: b
         columns[name] = np.array(values, dtype=np.float64 if name in _FLOAT_COLUMNS else np.int64)
     return RequestColumns(
         **columns,
+        asked_s=columns["arrival_s"],
+        started_s=columns["arrival_s"],
         request_id=tuple(row.get("request_id", f"r{i}") for i, row in enumerate(rows)) if named else None,
         session=tuple(row.get("session") for row in rows) if sessions else None,
     )

@@ -12,7 +12,8 @@ import pytest
 from analysis.long_run import batch_means, batch_quantile
 from analysis.metrics import RequestLatencies
 from analysis.pooled_requests import pooled_quantile_interval, share_interval
-from analysis.queueing import mm1, mm1_sojourn_quantile_s, mmc_wait_quantile_s
+from analysis.queueing.many_servers import mmc_wait_quantile_s
+from analysis.queueing.single_server import mm1, mm1_sojourn_quantile_s
 from analysis.statistics import mean_interval, ratio_interval
 from analysis.warmup import replication_deletion
 from scenarios.scenario_files import load_scenario

@@ -128,12 +128,12 @@ def test_another_seed_gives_other_requests(name, run):
 
 def test_the_run_directory_is_complete(name, run):
     out = run(name)
-    names = {"manifest.json", "requests.csv", "scenario.yaml", "summary.json", "timeseries.csv"}
-    assert {path.name for path in out.iterdir()} == names
+    names = {"cluster.json", "manifest.json", "requests.csv", "scenario.yaml", "summary.json", "timeseries.csv"}
+    assert {path.name for path in out.iterdir()} == names | ({"outages.csv"} if name == "replica-crash" else set())
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     assert set(manifest) == {
-        "schema_version", "scenario", "scenario_sha256", "inputs_sha256", "seed", "replications", "versions", "started",
-        "wall_s", "events",
+        "schema_version", "command", "scenario", "scenario_sha256", "inputs_sha256", "seed", "replications", "versions",
+        "started", "wall_s", "events", "warmup_s",
     }  # fmt: skip
     assert (manifest["scenario"], manifest["seed"], manifest["replications"]) == (name, 1, 1)
     assert len(manifest["inputs_sha256"]) == (1 if name in NEEDS_DATA else 0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from analysis.queueing import md1, mm1, mm1_sojourn_quantile_s
+from analysis.queueing.single_server import md1, mm1, mm1_sojourn_quantile_s
 from latency_models.curves.load_latency_files import read_curves
 from latency_models.errors import InputError
 from scenarios.profiles.cache import ResultCache, code_digest, content_key, default_cache_dir

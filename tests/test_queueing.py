@@ -7,24 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.batch_queue import batch_service
-from analysis.queueing import (
-    allen_cunneen,
-    erlang_b,
-    erlang_c,
-    kingman,
-    littles_law,
+from analysis.queueing.batch_service import batch_service
+from analysis.queueing.little import littles_law
+from analysis.queueing.many_servers import erlang_b, erlang_c, mg_infinity, mmc, mmc_wait_quantile_s, mmck
+from analysis.queueing.single_server import (
     md1,
     mg1,
     mg1_processor_sharing,
     mg1_processor_sharing_sojourn_s,
-    mg_infinity,
     mm1,
     mm1_sojourn_quantile_s,
-    mmc,
-    mmc_wait_quantile_s,
-    mmck,
 )
+from analysis.queueing.variability import allen_cunneen, kingman
 from latency_models.errors import InputError
 
 

@@ -12,20 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.batch_queue import batch_service
 from analysis.metrics import RequestLatencies
-from analysis.queueing import (
-    erlang_c,
-    littles_law,
-    md1,
-    mg1,
-    mg1_processor_sharing,
-    mg_infinity,
-    mm1,
-    mm1_sojourn_quantile_s,
-    mmc,
-    mmc_wait_quantile_s,
-)
+from analysis.queueing.batch_service import batch_service
+from analysis.queueing.little import littles_law
+from analysis.queueing.many_servers import erlang_c, mg_infinity, mmc, mmc_wait_quantile_s
+from analysis.queueing.single_server import md1, mg1, mg1_processor_sharing, mm1, mm1_sojourn_quantile_s
 from analysis.statistics import mean_interval
 from scenarios.scenario_files import load_scenario
 from scenarios.workloads.build import build_traffic

@@ -47,6 +47,7 @@ def assert_same(one: SimulationResult, other: SimulationResult) -> None:
     for replica in range(len(one.replicas)):
         np.testing.assert_array_equal(steps(one, replica), steps(other, replica), err_msg=f"run log {replica}")
     np.testing.assert_array_equal(one.gaps, other.gaps, err_msg="gaps")
+    np.testing.assert_array_equal(one.preemptions, other.preemptions, err_msg="preemptions")
     np.testing.assert_array_equal(one.rejected_answers, other.rejected_answers, err_msg="rejected answers")
     np.testing.assert_array_equal(one.samples, other.samples, err_msg="samples")
     np.testing.assert_array_equal(one.busy_s, other.busy_s, err_msg="busy_s")

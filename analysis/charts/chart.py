@@ -37,6 +37,8 @@ class Panel:
     """Draws data, labels of the axes with units, and a legend if there is more than one thing."""
     size_in: tuple[float, float] = (4.8, 3.1)
     """Width and height, inches."""
+    group: str = ""
+    """Panels that follow each other and have the same are beside each other in a picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

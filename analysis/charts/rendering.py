@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
-import math
 import re
+import textwrap
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from analysis.charts.chart import Chart, Panel
-from analysis.charts.style import GRID, INK, MUTED, SURFACE, chart_style
+from analysis.charts.style import GRID, INK, MUTED, SMALL, SURFACE, chart_style
 from analysis.pictures import save_figure
 
 _COLUMNS = 3
+_HEADING_IN, _TITLE_IN, _LINE_IN = 0.35, 0.3, 0.16
+_CHARACTERS_PER_IN = 14
+"""Of the caption, on average."""
 _PAGE_COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", SURFACE: "var(--surface)"}
 
 
@@ -26,24 +31,41 @@ def write_chart(chart: Chart, path: Path) -> None:
     with chart_style():
         import matplotlib.pyplot as plt
 
-        columns = min(_COLUMNS, len(chart.panels))
-        rows = math.ceil(len(chart.panels) / columns)
-        width, height = (max(panel.size_in[side] for panel in chart.panels) for side in (0, 1))
+        rows = _rows(chart.panels)
+        columns = max(len(row) for row in rows)
+        heights = [max(panel.size_in[1] for panel in row) for row in rows]
+        widths = [max(row[place].size_in[0] for row in rows if place < len(row)) for place in range(columns)]
+        caption = textwrap.wrap(chart.caption, round(sum(widths) * _CHARACTERS_PER_IN))
+        size = (sum(widths), sum(heights) + _HEADING_IN + _TITLE_IN * len(rows) + _LINE_IN * len(caption))
         figure, grid = plt.subplots(
-            rows, columns, figsize=(width * columns, height * rows + 0.4), squeeze=False, layout="constrained"
+            len(rows),
+            columns,
+            figsize=size,
+            squeeze=False,
+            layout="constrained",
+            height_ratios=heights,
+            width_ratios=widths,
         )
         try:
-            axes = list(grid.flat)
-            for place, panel in zip(axes, chart.panels, strict=False):
-                panel.draw(place)
-                if len(chart.panels) > 1:
-                    place.set_title(panel.title)
-            for place in axes[len(chart.panels) :]:
-                place.set_axis_off()
+            for places, row in zip(grid, rows, strict=True):
+                for place in places[len(row) :]:
+                    place.set_axis_off()
+                for place, panel in zip(places, row, strict=False):
+                    panel.draw(place)
+                    if len(chart.panels) > 1:
+                        place.set_title(panel.title)
             figure.suptitle(chart.title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+            figure.supxlabel("\n".join(caption), x=0.01, ha="left", fontsize=SMALL, color=MUTED)
             save_figure(figure, path)
         finally:
             plt.close(figure)
+
+
+def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
+    """Panels of each group in rows of two if that fills them, otherwise of three."""
+    groups = [list(group) for _, group in groupby(panels, key=lambda panel: panel.group)]
+    columns = 2 if all(len(group) in (2, 4) for group in groups) else _COLUMNS
+    return [group[first : first + columns] for group in groups for first in range(0, len(group), columns)]
 
 
 def panel_svg(panel: Panel, name: str) -> str:

@@ -5,8 +5,13 @@ Ink, grid and surface are stand-ins that a page may replace by its own colours, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 INK, MUTED, GRID, SURFACE = "#1b1f24", "#5c6670", "#d8dde3", "#fefefe"
 """Text and lines that matter; text that does not; grid lines; behind everything."""
@@ -14,11 +19,20 @@ INK, MUTED, GRID, SURFACE = "#1b1f24", "#5c6670", "#d8dde3", "#fefefe"
 HOLDS, BROKEN, UNDECIDED = "#0b7285", "#c2410c", "#868e96"
 """Outcomes of verdicts.  Words or marks say the same wherever they are used."""
 
+SMALL = 9.0
+"""Points; the smallest text that a phone shows well."""
+
 _SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a5195", "#8c6d31")
 """Okabe and Ito's palette without black and yellow, which vanish on dark and light, and two more."""
 
 _DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 _MARKERS = "osD^vP*X"
+
+_LEGEND_DROP_PT = 38.0
+"""From the axes down past tick labels and the label of the axis."""
+_LEGEND_ROW_IN = 0.2
+_LINE_CHARACTERS = 49
+"""What fits beside each other into a legend as wide as a panel, marks not counted."""
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
@@ -27,13 +41,56 @@ def colours(names: Sequence[str]) -> dict[str, str]:
 
 
 def dashes(names: Sequence[str]) -> dict[str, str | tuple[int, tuple[int, ...]]]:
-    """A line style for each name, so that lines can be told apart without colour."""
-    return {name: _DASHES[place % len(_DASHES)] for place, name in enumerate(names)}
+    """A line style for each name, so that lines can be told apart without colour, and where colours repeat."""
+    return {name: _DASHES[(place + place // len(_SERIES)) % len(_DASHES)] for place, name in enumerate(names)}
 
 
 def markers(names: Sequence[str]) -> dict[str, str]:
-    """A marker for each name, so that points can be told apart without colour."""
-    return {name: _MARKERS[place % len(_MARKERS)] for place, name in enumerate(names)}
+    """A marker for each name, so that points can be told apart without colour, and where colours repeat."""
+    return {name: _MARKERS[(place + place // len(_SERIES)) % len(_MARKERS)] for place, name in enumerate(names)}
+
+
+def legend_below(axes: Axes, handles: Sequence[Any] | None = None, *, least: int = 2) -> None:
+    """Put the legend under the axes, where no data are, in as many columns as fit.
+
+    Parameters
+    ----------
+    axes : Axes
+        With their label.
+    handles : sequence, optional
+        What to explain; default: everything on the axes that has a label.
+    least : int
+        With fewer entries there is no legend.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    if handles is None:
+        handles = axes.get_legend_handles_labels()[0]
+    if len(handles) < least:
+        return
+    figure = axes.get_figure()
+    assert figure is not None
+    drop = ScaledTranslation(0.0, -_LEGEND_DROP_PT / 72.0, figure.dpi_scale_trans)
+    axes.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0.0, 0.0),
+        bbox_transform=axes.transAxes + drop,
+        borderaxespad=0.0,
+        ncols=_legend_columns([str(handle.get_label()) for handle in handles]),
+        columnspacing=1.2,
+        handlelength=2.4,
+    )
+
+
+def legend_in(labels: Sequence[str]) -> float:
+    """Height of the legend with these labels, in inches."""
+    return _LEGEND_ROW_IN * math.ceil(len(labels) / _legend_columns(labels))
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    widest = max(map(len, labels), default=0) + 7
+    return max(1, min(4, len(labels), _LINE_CHARACTERS // widest))
 
 
 @contextmanager
@@ -47,7 +104,7 @@ def chart_style() -> Iterator[None]:
 
     settings = {
         **sns.axes_style("whitegrid"),
-        **sns.plotting_context("notebook", font_scale=0.85),
+        **sns.plotting_context("notebook", font_scale=0.9),
         "axes.edgecolor": GRID,
         "axes.facecolor": "none",
         "axes.labelcolor": INK,
@@ -55,19 +112,24 @@ def chart_style() -> Iterator[None]:
         "axes.prop_cycle": cycler(color=_SERIES),
         "axes.spines.right": False,
         "axes.spines.top": False,
+        "axes.titlecolor": INK,
         "axes.titlelocation": "left",
         "axes.titlesize": 10.0,
         "axes.titleweight": "bold",
         "figure.facecolor": SURFACE,
-        "font.family": ["DejaVu Sans"],
+        "font.family": ["DejaVu Sans", "sans-serif"],
         "grid.color": GRID,
         "grid.linewidth": 0.6,
-        "legend.fontsize": 8.5,
+        "hatch.linewidth": 0.6,
+        "legend.fontsize": SMALL,
         "legend.frameon": False,
         "lines.linewidth": 1.6,
+        "pdf.fonttype": 42,
         "savefig.facecolor": SURFACE,
         "svg.fonttype": "none",
+        "svg.hashsalt": "routerwise",
         "text.color": INK,
+        "text.parse_math": False,
         "xtick.color": MUTED,
         "xtick.labelcolor": INK,
         "ytick.color": MUTED,

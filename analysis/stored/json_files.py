@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +49,16 @@ def check_version(path: Path, content: Mapping[str, Any], expected: int) -> None
         raise InputError(
             f"{path} {written}; this routerwise reads version {expected}: run the command again that wrote it"
         )
+
+
+def check_keys(path: Path, content: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Refuse a file that lacks something that every file of its kind has.
+
+    Raises
+    ------
+    InputError
+        A key is missing.
+    """
+    for key in keys:
+        if key not in content:
+            raise InputError(f"{path} lacks the key {key!r}: it is not complete; run the command again that wrote it")

@@ -80,6 +80,10 @@ def _read(path: Path) -> Results:
 
 
 def _collection(path: Path) -> Results:
+    if (path / "summary.json").is_file():
+        raise InputError(
+            f"{path} is not a complete run directory: manifest.json is missing; simulate the scenario again"
+        )
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     if not entries:
         raise InputError(f"{path} is empty; wanted: {KINDS}")

@@ -5,7 +5,6 @@ Tables are read when they are first asked for, and kept.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.slo import Slo
-from analysis.stored.json_files import RUN_SCHEMA_VERSION, check_version, read_object
+from analysis.stored.json_files import RUN_SCHEMA_VERSION, check_keys, check_version, read_object
+from analysis.stored.tables import read_table
 from latency_models.errors import InputError, invalid
 from latency_models.yaml_files import read_yaml
 
@@ -25,6 +25,8 @@ _REQUEST_NUMBERS = (
     "arrival_s", "prompt_tokens", "output_tokens", "generated_tokens", "queue_s", "ttft_s", "tpot_s", "e2e_s",
     "preemptions", "predicted_score", "outcome",
 )  # fmt: skip
+_OF_PROMPTS = ("predicted_score", "outcome")
+_SAMPLE_NUMBERS = ("time_s", "running", "waiting", "kv_used_frac", "busy")
 _NEEDED = ("summary.json", "cluster.json", "scenario.yaml")
 
 
@@ -70,6 +72,7 @@ class StoredRun:
         self.path = path
         self.manifest = read_object(path / "manifest.json")
         check_version(path, self.manifest, RUN_SCHEMA_VERSION)
+        check_keys(path / "manifest.json", self.manifest, ("replications", "warmup_s"))
         for name in _NEEDED:
             if not (path / name).is_file():
                 raise InputError(
@@ -77,11 +80,15 @@ class StoredRun:
                 )
         self.summary = read_object(path / "summary.json")
         self.cluster = read_object(path / "cluster.json")
+        check_keys(path / "summary.json", self.summary, ("slo", "overall", "by_model", "by_class", "replicas"))
+        check_keys(path / "cluster.json", self.cluster, ("gpus", "router", "replicas"))
         self.scenario: dict[str, Any] = read_yaml(path / "scenario.yaml", "scenario")
         self.plan = read_object(path / "plan.json") if (path / "plan.json").is_file() else None
         promise = read_object(path / "promise.json") if (path / "promise.json").is_file() else {"figures": []}
+        check_keys(path / "promise.json", promise, ("figures",))
         self.promise: list[dict[str, Any]] = promise["figures"]
         self.name = str(self.scenario["name"])
+        self._timeseries: dict[int, pd.DataFrame] = {}
 
     @property
     def models(self) -> list[str]:
@@ -170,7 +177,8 @@ class StoredRun:
         if not any(self.warmup_s):
             return self._every_request
         table = self._every_request
-        return table[table["arrival_s"] >= table["replication"].map(dict(enumerate(self.warmup_s)))]
+        # A warm-up that was detected ends with an arrival, which the table has rounded to nine decimals.
+        return table[table["arrival_s"] >= table["replication"].map(dict(enumerate(self.warmup_s))) - 5e-10]
 
     def requests_of(self, replication: int) -> pd.DataFrame:
         """Requests of one replication, warm-up included, with the columns of :attr:`requests`."""
@@ -193,21 +201,18 @@ class StoredRun:
         path = self._folder(replication) / "outages.csv"
         if not path.is_file():
             return []
-        with path.open(encoding="utf-8", newline="") as stream:
-            return [
-                Outage(replica=row["replica"], from_s=float(row["from_s"]), to_s=float(row["to_s"]))
-                for row in csv.DictReader(stream)
-            ]
+        table = read_table(path, texts=("replica",), numbers=("from_s", "to_s"))
+        return [
+            Outage(replica=str(replica), from_s=from_s, to_s=to_s)
+            for replica, from_s, to_s in zip(table["replica"], table["from_s"], table["to_s"], strict=True)
+        ]
 
     def timeseries(self, replication: int = 0) -> pd.DataFrame:
         """Samples of one replication, warm-up included, with the columns of ``timeseries.csv``."""
-        import pandas as pd
-
-        return pd.read_csv(
-            self._part(self._folder(replication), "timeseries.csv"),
-            dtype={"model": "category", "replica": "category"},
-            encoding="utf-8",
-        )
+        if replication not in self._timeseries:
+            path = _existing(self._folder(replication), ("timeseries.csv",))
+            self._timeseries[replication] = read_table(path, texts=("model", "replica"), numbers=_SAMPLE_NUMBERS)
+        return self._timeseries[replication]
 
     def _folders(self) -> Iterator[Path]:
         for number in range(self.replications):
@@ -218,9 +223,6 @@ class StoredRun:
             raise invalid("replication", replication, f"0 to {self.replications - 1}, those of {self.path}")
         return self.path if self.replications == 1 else self.path / f"replication-{replication}"
 
-    def _part(self, folder: Path, name: str) -> Path:
-        return _existing(folder, (name,))
-
 
 def _existing(folder: Path, names: Sequence[str]) -> Path:
     for name in names:
@@ -230,23 +232,5 @@ def _existing(folder: Path, names: Sequence[str]) -> Path:
 
 
 def _read_requests(folder: Path) -> pd.DataFrame:
-    import pandas as pd
-
     path = _existing(folder, ("requests.csv", "requests.parquet"))
-    wanted = (*_REQUEST_TEXTS, *_REQUEST_NUMBERS)
-    if path.suffix == ".parquet":
-        from analysis.result_files import require_pyarrow
-
-        require_pyarrow(f"reading {path}")
-        table = pd.read_parquet(path)
-        return table[[name for name in wanted if name in table.columns]].astype(
-            dict.fromkeys(_REQUEST_TEXTS, "category")
-        )
-    return pd.read_csv(
-        path,
-        usecols=lambda name: name in wanted,
-        dtype=dict.fromkeys(_REQUEST_TEXTS, "category"),
-        keep_default_na=False,
-        na_values={name: [""] for name in (*_REQUEST_TEXTS, *_REQUEST_NUMBERS)},
-        encoding="utf-8",
-    )
+    return read_table(path, texts=_REQUEST_TEXTS, numbers=_REQUEST_NUMBERS, optional=_OF_PROMPTS)

@@ -21,7 +21,11 @@ _PLAUSIBLE = {
     "fp8_tflops": (1.0, 100_000.0, "TFLOP/s"),
     "fp4_tflops": (1.0, 100_000.0, "TFLOP/s"),
     "link_gb_per_s": (1.0, 100_000.0, "GB/s"),
+    "price_per_hour_usd": (0.01, 1_000.0, "USD for one hour of one GPU"),
+    "power_w": (10.0, 10_000.0, "W"),
+    "idle_power_w": (1.0, 1_000.0, "W"),
 }
+_MAY_BE_UNKNOWN = ("fp8_tflops", "fp4_tflops", "price_per_hour_usd", "power_w", "idle_power_w")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,15 @@ class GpuSpec:
         Streaming multiprocessors.
     link_gb_per_s : float
         What one GPU can send to its peers, GB/s in one direction.
-    source, driver_memory_source : str
+    price_per_hour_usd : float
+        What one GPU costs for an hour; None where it is not known.
+    price_date : str
+        Day of that price, such as ``"2026-11-09"``.
+    power_w : float
+        Most that the board draws (TDP); None where it is not known.
+    idle_power_w : float
+        What the board draws without work; None where nobody measured it.
+    source, driver_memory_source, price_source, idle_power_source : str
         Where the figures are from.
 
     Raises
@@ -64,11 +76,17 @@ class GpuSpec:
     link_gb_per_s: float
     source: str
     driver_memory_source: str = ""
+    price_per_hour_usd: float | None = None
+    price_date: str = ""
+    price_source: str = ""
+    power_w: float | None = None
+    idle_power_w: float | None = None
+    idle_power_source: str = ""
 
     def __post_init__(self) -> None:
         for key, (low, high, unit) in _PLAUSIBLE.items():
             value = getattr(self, key)
-            if value is None and key in ("fp8_tflops", "fp4_tflops"):
+            if value is None and key in _MAY_BE_UNKNOWN:
                 continue
             if not low <= check_finite(f"gpus.{self.name}.{key}", value) <= high:
                 raise invalid(f"gpus.{self.name}.{key}", value, f"{low:g} to {high:g} {unit}", "Check its unit")
@@ -81,9 +99,12 @@ class GpuSpec:
                 f"about memory_gb, {self.memory_gb:g}",
                 "Give what torch.cuda.mem_get_info() reports in total, in GiB",
             )
-        for key in ("source", "driver_memory_source"):
+        for key in ("source", "driver_memory_source", "price_source", "idle_power_source"):
             if not isinstance(getattr(self, key), str):
                 raise invalid(f"gpus.{self.name}.{key}", getattr(self, key), "a text: where the figures are from")
+        if not isinstance(self.price_date, str):
+            raise invalid(f"gpus.{self.name}.price_date", str(self.price_date), 'a day in quotes: "2026-11-09"')
+        check_idle_power(f"gpus.{self.name}", power_w=self.power_w, idle_power_w=self.idle_power_w)
 
     @property
     def memory_bytes(self) -> float:
@@ -104,6 +125,18 @@ class GpuSpec:
         """Dense throughput in a format; a GPU without it widens the weights and multiplies in bf16, as vLLM does."""
         tflops = {"bf16": self.bf16_tflops, "fp8": self.fp8_tflops, "fp4": self.fp4_tflops}[math_format]
         return (self.bf16_tflops if tflops is None else tflops) * 1e12
+
+
+def check_idle_power(section: str, *, power_w: float | None, idle_power_w: float | None) -> None:
+    """Refuse a board that draws more without work than at most.
+
+    Raises
+    ------
+    InputError
+        Naming ``power_w`` of the section.
+    """
+    if power_w is not None and idle_power_w is not None and power_w < idle_power_w:
+        raise invalid(f"{section}.power_w", power_w, f"at least idle_power_w, the {idle_power_w:g} W without work")
 
 
 def find_gpu(name: str, extra: Path | None = None) -> GpuSpec:

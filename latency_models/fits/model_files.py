@@ -27,6 +27,7 @@ _IN_WORDS = {
 }
 
 KEYS = ("latency", "engine_overhead", "noise", "intervals", "errors", "valid_range", "provenance", "notes", "warnings")
+"""Keys that a model file may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,6 +114,7 @@ class StepsCoefficients:
 
 
 DEFAULTS_SOURCE = "MuxServe's step times of LLaMA 7B, 13B and 65B on A100-80GB (early vLLM, fp16, tp 1 to 8)"
+"""What the default coefficients were fitted to."""
 FITTED_MODELS = ("llama-7b", "llama-13b", "llama-65b")
 FITTED_GPU = "a100-80gb"
 

@@ -27,7 +27,7 @@ class FactorTableConfig(Section):
 
 
 class ResidualsConfig(Section):
-    """Factors of steps with prefill and of steps without."""
+    """Factors of steps with prefill (``prefill``) and of steps without (``decode``)."""
 
     prefill: FactorTableConfig
     decode: FactorTableConfig

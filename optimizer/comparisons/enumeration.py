@@ -80,7 +80,7 @@ def enumerate_setups(
     gap : float
         Gap between score and bound of each setup's routing to stop at.
     progress : callable, optional
-        Called with a :class:`Progress` after each setup.
+        Called with a :class:`~optimizer.setups.setup_search.Progress` after each setup.
     """
     began = time.monotonic()
     space = SetupSpace(problem, least_compute=least_compute, as_published=as_published)

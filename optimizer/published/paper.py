@@ -43,7 +43,7 @@ def optimise_as_published(
     least_compute : float
         Lowest share of all GPUs' compute that a setup must use.
     progress : callable, optional
-        Called with a :class:`Progress` after each setup.
+        Called with a :class:`~optimizer.setups.setup_search.Progress` after each setup.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""The linear programme over what is known of one setup: mixtures of assignments and of shares of traffic.
+"""The linear programme over what is known of one setup: mixtures of assignments and of shares of traffic. ::
 
-maximise    sum_a lambda_a score_a
-subject to  sum_a lambda_a = 1,   sum_y mu_iy = 1 for each model,
-            sum_a lambda_a fraction_ai = sum_y mu_iy y   for each model   (its multiplier is the price p_i),
-            sum_i sum_y mu_iy h_ki(y) <= 1               for each SLO     (its multiplier is beta_k).
+    maximise    sum_a lambda_a score_a
+    subject to  sum_a lambda_a = 1,   sum_y mu_iy = 1 for each model,
+                sum_a lambda_a fraction_ai = sum_y mu_iy y   for each model   (its multiplier is the price p_i),
+                sum_i sum_y mu_iy h_ki(y) <= 1               for each SLO     (its multiplier is beta_k).
 
 Its value is a score that can be had, where h is convex; its multipliers are where to look for better assignments and
 shares.  :func:`least_excess` is the same without scores: by which factor the limits must grow for there to be any

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -15,10 +11,11 @@ import click
 from latency_models.errors import InputError
 from optimizer.plan import read_plan
 from scenarios.commands.shared_options import seed_option
+from scenarios.live_display import Extent, live_display
 from scenarios.plans.deployment import check_overrides, deployed
 from scenarios.plans.promise_table import print_promises
 from scenarios.plans.promises import promised_figures
-from scenarios.runner import Progress, RunOptions, run_scenario
+from scenarios.runner import RunOptions, run_scenario
 from scenarios.scenario_files import load_scenario
 from scenarios.summary_table import print_summary
 
@@ -99,7 +96,7 @@ def run(
         plan=plan,
         rate_per_s=rate_per_s,
     )
-    with _progress(resolved.run.replications) as progress:
+    with live_display(Extent.of(resolved)) as progress:
         summary = run_scenario(resolved, options, progress, lambda text: click.echo(f"Note: {text}", err=True))
     figures = [] if plan is None else promised_figures(plan, summary, rate_per_s=rate_per_s)
     if as_json:
@@ -116,32 +113,3 @@ def run(
 def _yaml_text(value: object) -> str:
     text = str(value)
     return f'"{text}"' if ":" in text else text
-
-
-@dataclass(slots=True)
-class _Meter:
-    """Keeps the display to a few updates a second."""
-
-    shown_at: float = 0.0
-
-
-@contextmanager
-def _progress(replications: int) -> Iterator[Progress | None]:
-    """Show progress on a terminal; stay silent in a pipe."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    meter = _Meter()
-    with console.status("Simulating") as status:
-
-        def show(replication: int, time_s: float, requests: int) -> None:
-            now = time.monotonic()
-            if now - meter.shown_at > 0.1:
-                meter.shown_at = now
-                part = f"replication {replication + 1} of {replications}, " if replications > 1 else ""
-                status.update(f"Simulating: {part}{time_s:,.0f} s on the clock, {requests:,} requests")
-
-        yield show

@@ -25,6 +25,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from latency_models.errors import InputError, check_count, invalid, unknown_name
 from latency_models.yaml_files import read_yaml
+from scenarios.lessons.notebook_setting import FEWEST_REPLICATIONS
 from scenarios.schema_errors import describe
 from scenarios.section import Count, Section
 from scenarios.theory.evidence import Row
@@ -76,7 +77,7 @@ class LessonFile(Section):
     """How long it takes with its exercises."""
     needs: tuple[str, ...] = ()
     """Names of lessons to read before."""
-    replications: Annotated[int, Field(ge=2, strict=True)] = 16
+    replications: Annotated[int, Field(ge=FEWEST_REPLICATIONS, strict=True)] = 16
     """Of the experiment, unless told otherwise."""
     exercises: Annotated[tuple[Exercise, ...], Field(min_length=3)]
 
@@ -110,10 +111,12 @@ class Lesson:
         Parameters
         ----------
         replications : int, optional
-            At least two; default: as the lesson says.
+            At least :data:`FEWEST_REPLICATIONS`; default: as the lesson says.
         """
         count = self.about.replications if replications is None else replications
-        rows: list[Row] = self._module.experiment(replications=check_count("replications", count, minimum=2))
+        rows: list[Row] = self._module.experiment(
+            replications=check_count("replications", count, minimum=FEWEST_REPLICATIONS)
+        )
         return rows
 
     def answers(self) -> dict[str, float]:

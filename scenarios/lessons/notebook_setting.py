@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 REPLICATIONS_VARIABLE = "ROUTERWISE_LESSON_REPLICATIONS"
 """Environment variable with the number of replications of all notebooks: fewer for a quick look, more to be sure."""
 
+FEWEST_REPLICATIONS = 4
+"""With fewer, intervals are too wide to tell a wrong theory from a right one."""
+
 
 def replications(default: int) -> int:
     """How many replications a notebook simulates: ``default``, or what :data:`REPLICATIONS_VARIABLE` says."""
@@ -20,8 +23,8 @@ def replications(default: int) -> int:
     if text is None:
         return default
     if not text.strip().isdigit():
-        raise invalid(REPLICATIONS_VARIABLE, text, "an integer >= 2")
-    return check_count(REPLICATIONS_VARIABLE, int(text), minimum=2)
+        raise invalid(REPLICATIONS_VARIABLE, text, f"an integer >= {FEWEST_REPLICATIONS}")
+    return check_count(REPLICATIONS_VARIABLE, int(text), minimum=FEWEST_REPLICATIONS)
 
 
 def show_picture(figure: Figure, name: str) -> None:

@@ -81,6 +81,7 @@ class TimeSeries(Section):
     """The server's load over time as it was measured, to draw beside the predicted one."""
 
     path: str
+    """CSV, plain or gzip."""
     time: str
     """Column of the time since the first arrival, in seconds."""
     running: str
@@ -99,6 +100,7 @@ class RequestsLog(_LogFile):
     """Rows of the log from which on prompts begin with other tokens than before, as many; a load generator may draw
     them anew for each phase of its sweep."""
     timeseries: TimeSeries | None = None
+    """The measured load over time, to draw beside the predicted one."""
 
     @field_validator("columns")
     @classmethod
@@ -124,6 +126,7 @@ class BenchLog(Section):
 
     kind: Literal["vllm-bench"]
     path: str
+    """The JSON file, plain or gzip."""
     shared_prefix_tokens: Annotated[int, Field(ge=0, strict=True)] = 0
     """Tokens with which every prompt begins."""
 
@@ -228,6 +231,7 @@ class StepsLog(Section):
 
     kind: Literal["steps"]
     path: str
+    """CSV, plain or gzip."""
     hardware: str
     """The GPU's name in the catalogue."""
     leave_out: Literal["share", "model"]
@@ -256,7 +260,9 @@ class ParameterSection(Section):
     """A number of the measurement file that is fitted."""
 
     start: NonNegative
+    """Where the search begins."""
     lower: NonNegative = 0.0
+    """Least value."""
     upper: Positive | None = None
     """Default: a thousand times the start."""
 
@@ -287,6 +293,7 @@ class FitSection(Section):
     part: PartSection = PartSection()
     """Rows of the logs to fit on."""
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = METRICS
+    """Latencies whose errors are made small."""
 
     @model_validator(mode="before")
     @classmethod
@@ -301,7 +308,9 @@ class Described(Section):
     """What every measurement file says about itself."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Default: the file's name."""
     description: str = ""
+    """What was measured."""
     source: Annotated[str, Field(min_length=1)]
     """Origin and licence of the measurement."""
     model: str
@@ -330,6 +339,7 @@ class StepsMeasurement(Described):
     """A measurement of single engine steps; the law of kind ``steps`` is fitted to all but what is judged."""
 
     log: StepsLog
+    """Where the measurement is."""
 
 
 class Measurement(Described, ModelSection):
@@ -338,12 +348,15 @@ class Measurement(Described, ModelSection):
     gpu_memory_gib: Positive | None = None
     """Memory of a GPU, when the memory section needs it."""
     log: LogSection
+    """Where the measurement is, and what its columns mean."""
     fit: FitSection | None = None
+    """What is fitted before anything is judged; default: nothing."""
     judge: PartSection = PartSection()
     """Rows that are judged; rows of this log that were fitted on are never judged."""
     saturated_above: Positive = 3.0
     """A level of a sweep is saturated from this ratio of its TTFT to that of the level before."""
     seed: Index = 0
+    """Of all random streams."""
 
     @model_validator(mode="before")
     @classmethod

@@ -22,6 +22,7 @@ class ProblemGpus(Section):
     """The GPUs, all alike."""
 
     count: Count
+    """How many."""
     type: str | CatalogueEntry | None = None
     """Name of the catalogue, such as a100-80gb; says the memory."""
     memory_gib: _Positive | None = None
@@ -68,11 +69,15 @@ class ProblemModel(Section):
     """A model, and the ways to run it: those of its curves, or of them the ones with the listed values."""
 
     tp: Annotated[tuple[Count, ...], _NonEmpty] | None = None
+    """Tensor-parallel degrees to choose from; default: those of its curves."""
     compute_shares: Annotated[tuple[_Share, ...], _NonEmpty] | None = None
+    """MPS shares of each GPU to choose from; default: those of its curves."""
     replicas: Annotated[tuple[Count, ...], _NonEmpty] | None = None
+    """Numbers of replicas to choose from; default: those of its curves."""
     optional: StrictBool = False
     """Whether it may be left out."""
     memory: ShardMemory
+    """What one shard takes of its GPU."""
     engine: dict[str, bool | int | float | str] | None = None
     """Settings of the engine that the curves are of, named as vLLM names them; the plan passes them on."""
     curves: str | None = None
@@ -93,6 +98,7 @@ class LoadSection(Section):
     """One of several loads."""
 
     rate_per_s: _Positive
+    """Requests per second of all models together."""
     weight: _Positive = 1.0
     """How much it counts; weights are divided by their sum."""
 
@@ -101,8 +107,11 @@ class SloSection(Section):
     """A target."""
 
     metric: Metric
+    """Which latency."""
     statistic: Statistic = "mean"
+    """Mean or percentile of it."""
     target_ms: _Positive
+    """Its limit."""
     model: str | None = None
     """Whose requests; default: those of all models together."""
 
@@ -111,14 +120,20 @@ class ProblemFile(Section):
     """The whole file."""
 
     name: str | None = None
+    """Of the plan; default: the file's name."""
     description: str = ""
+    """What is asked."""
     gpus: ProblemGpus
+    """The GPUs."""
     models: Annotated[dict[str, ProblemModel], _NonEmpty]
+    """The models to choose among, by name."""
     curves: PathSection | Annotated[tuple[PathSection, ...], _NonEmpty]
     """Files of ``routerwise profile``, or of measured curves."""
     prompts: AnyPrompts
+    """The prompt table: ``builtin``, or a file."""
     loads: _Positive | Annotated[tuple[LoadSection, ...], _NonEmpty]
     """Requests/s of all models together, or several loads that one setup must carry."""
     slos: Annotated[tuple[SloSection, ...], _NonEmpty]
+    """The targets; all must hold at every load."""
     packing: Packing = "compute"
     """What the shards on a GPU may not exceed: memory and compute shares, or memory alone."""

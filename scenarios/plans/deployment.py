@@ -12,7 +12,7 @@ from optimizer.plan import Plan, PlannedModel, PlannedRouting
 from scenarios.deployed_latency import at_share, latency_at_tp, own_tp
 from scenarios.model_section import ModelSection, PolicySection
 from scenarios.prompt_tables.sections import prompt_table
-from scenarios.schema import GpuSection, Scenario
+from scenarios.schema import Scenario
 
 _TIE = 1e-6
 """Net scores that are nearer than prices are known."""
@@ -48,7 +48,7 @@ def deployed(scenario: Scenario, plan: Plan, *, rate_per_s: float | None = None)
         raise invalid("gpus.count", scenario.gpus.count, f"at least the {plan.gpus.count} GPUs of plan {plan.name}")
     routing = routing_at(plan, rate_per_s)
     changes: dict[str, Any] = {
-        "gpus": GpuSection(count=plan.gpus.count, memory_gib=scenario.gpus.memory_gib),
+        "gpus": scenario.gpus.model_copy(update={"count": plan.gpus.count}),
         "models": {
             name: _deployed_model(name, section, plan.models[name])
             for name, section in scenario.models.items()

@@ -41,6 +41,7 @@ class ProfileSection(BaseModel):
     points: Annotated[int, Field(ge=4, le=200, strict=True)] = 12
     """Loads of a curve with ``rates: auto``, the limit of no load included."""
     replications: Annotated[int, Field(ge=3, le=1000, strict=True)] = 5
+    """Independent repetitions at each load."""
     requests: Annotated[int, Field(ge=100, le=10_000_000, strict=True)] = 3000
     """Requests of each replication, for each replica; 2 to 8 times as many when the stability limit is looked for."""
     min_duration_s: Annotated[float, Field(ge=0)] | None = None

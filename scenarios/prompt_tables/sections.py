@@ -20,6 +20,7 @@ class PathSection(Section):
     """A file, relative to the file that names it."""
 
     path: str
+    """The file."""
 
 
 class PromptFile(PathSection):
@@ -37,6 +38,7 @@ class BuiltInPrompts(Section):
     builtin: Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
     """Number of prompts."""
     seed: Annotated[int, Field(ge=0, strict=True)] = 1
+    """Of the drawn prompts."""
 
 
 def _branch(value: Any) -> str:

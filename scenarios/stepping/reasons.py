@@ -22,6 +22,7 @@ def why_refused(refusal: Refusal, settings: EngineSettings, batch: Sequence[Batc
         What the step computes instead.
     """
     needed, available = refusal.needed, max(0, refusal.available)
+    left = f"{available:,} are left for it{_kept_back(settings)}"
     match refusal.lack:
         case "token budget":
             return f"no token budget left: {_spent(settings, batch)}"
@@ -31,9 +32,9 @@ def why_refused(refusal: Refusal, settings: EngineSettings, batch: Sequence[Batc
             name = "max_num_seqs" if settings.max_num_active_seqs is None else "max_num_active_seqs"
             return f"no seat: {name} {settings.seat_limit:,} requests run"
         case "blocks of the sequence":
-            return f"no free KV blocks: all its tokens need {needed:,}, {available:,} are free{_kept_back(settings)}"
+            return f"no free KV blocks: all its tokens need {needed:,}, {left}"
         case "KV blocks":
-            return f"no free KV blocks: its next chunk needs {needed:,}, {available:,} are free{_kept_back(settings)}"
+            return f"no free KV blocks: its next chunk needs {needed:,}, {left}"
         case "preemption":
             return "a step that preempts admits nobody"
 
@@ -45,7 +46,7 @@ def _spent(settings: EngineSettings, batch: Sequence[BatchEntry]) -> str:
     parts = [f"{decodes:,} by decodes"] if decodes else []
     if prefills:
         longest = max(prefills, key=lambda entry: entry.tokens)
-        parts.append(f"{longest.tokens:,} by the prompt of {longest.request}")
+        parts.append(f"{longest.tokens:,} by the prompt of request {longest.request}")
         others = sum(entry.tokens for entry in prefills) - longest.tokens
         if others:
             parts.append(f"{others:,} by other prompts")
@@ -53,4 +54,4 @@ def _spent(settings: EngineSettings, batch: Sequence[BatchEntry]) -> str:
 
 
 def _kept_back(settings: EngineSettings) -> str:
-    return f" ({settings.watermark_blocks:,} kept back by the watermark)" if settings.watermark_blocks else ""
+    return f" beside the {settings.watermark_blocks:,} of the watermark" if settings.watermark_blocks else ""

@@ -161,9 +161,9 @@ def _preemptions(scheduler: Scheduler) -> tuple[Preemption, ...]:
     for victim, beneficiary in zip(scheduler.preempted, scheduler.preempted_for, strict=True):
         itself = beneficiary is victim
         why = (
-            "it needed a KV block, none was free, and nobody was left to give one up"
+            "no KV block was left for it, nor anybody after it to give one up"
             if itself
-            else f"no free KV block for {beneficiary.name}"
+            else f"no KV block was left for request {beneficiary.name}"
         )
         found.append(
             Preemption(request=str(victim.name), beneficiary=str(beneficiary.name), why=why, lost_tokens=victim.target)
@@ -180,18 +180,16 @@ def _queue(scheduler: Scheduler, batch: tuple[BatchEntry, ...], now_s: float) ->
     settings = scheduler.settings
     if settings.scheduling_policy == "priority":
         queue.sort(key=lambda request: (request.priority, request.spec.arrival_s, str(request.name)))
-    head = queue[0]
-    found = []
-    for request in queue:
-        is_head = request is head
-        found.append(
-            Waiting(
-                request=str(request.name),
-                tokens=request.target,
-                waited_s=now_s - request.queued_s,
-                preempted=request.preemptions > 0,
-                lack=refusal.lack if is_head else "queue",
-                why=why_refused(refusal, settings, batch) if is_head else f"behind {head.name}; nobody overtakes",
-            )
+    reasons: list[tuple[str, str]] = [(refusal.lack, why_refused(refusal, settings, batch))]
+    reasons += [("queue", f"behind request {queue[0].name}, which nobody overtakes")] * (len(queue) - 1)
+    return tuple(
+        Waiting(
+            request=str(request.name),
+            tokens=request.target,
+            waited_s=now_s - request.queued_s,
+            preempted=request.preemptions > 0,
+            lack=lack,
+            why=why,
         )
-    return tuple(found)
+        for request, (lack, why) in zip(queue, reasons, strict=True)
+    )

@@ -61,7 +61,7 @@ class _Renewal(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poisson(_Renewal):
-    """Exponential gaps."""
+    """Exponential gaps, ``rate_per_s`` arrivals per second on average."""
 
     kind: Literal["poisson"] = "poisson"
     rate_per_s: float
@@ -76,7 +76,7 @@ class Poisson(_Renewal):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gamma(_Renewal):
-    """Gamma gaps with coefficient of variation ``cv``: above 1 bursty, 1 Poisson, below 1 regular."""
+    """Gamma gaps, mean 1/``rate_per_s``, coefficient of variation ``cv``: above 1 bursty, 1 Poisson, below 1 regular."""
 
     kind: Literal["gamma"] = "gamma"
     rate_per_s: float
@@ -96,7 +96,7 @@ class Gamma(_Renewal):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weibull(_Renewal):
-    """Weibull gaps, by coefficient of variation ``cv`` or by ``shape`` (below 1: bursty); give exactly one."""
+    """Weibull gaps of mean 1/``rate_per_s``, by coefficient of variation ``cv`` or by ``shape`` (below 1: bursty)."""
 
     kind: Literal["weibull"] = "weibull"
     rate_per_s: float
@@ -137,7 +137,7 @@ def weibull_shape(cv: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deterministic:
-    """One arrival every ``1 / rate_per_s`` seconds, the first at 0."""
+    """An arrival every 1/``rate_per_s`` seconds, the first at 0."""
 
     kind: Literal["deterministic"] = "deterministic"
     rate_per_s: float
@@ -302,7 +302,7 @@ def _constant_rate(start_s: float, rate_per_s: float) -> Iterator[RateSegments]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpikeWindow:
-    """Extra Poisson traffic from ``start_s`` to ``end_s``."""
+    """Extra Poisson traffic of ``extra_rate_per_s`` from ``start_s`` to ``end_s``."""
 
     start_s: float
     end_s: float
@@ -318,7 +318,7 @@ class SpikeWindow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spikes:
-    """Any process plus extra Poisson traffic in windows; overlapping windows add up."""
+    """Any process (``base``) plus extra Poisson traffic in ``windows``; overlapping ones add up."""
 
     kind: Literal["spikes"] = "spikes"
     base: AnyArrivals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -184,6 +185,15 @@ def trace_paths(config: WorkloadConfig, base_dir: Path = Path()) -> list[Path]:
         elif isinstance(client.lengths, TraceLengths):
             paths.append(base_dir / client.lengths.path)
     return list(dict.fromkeys(paths))
+
+
+def trace_digests(config: WorkloadConfig, base_dir: Path = Path()) -> dict[str, str]:
+    """SHA-256 of the files that the workload reads, by path."""
+    digests: dict[str, str] = {}
+    for path in trace_paths(config, base_dir):
+        with path.open("rb") as stream:
+            digests[str(path)] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return digests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,8 +39,11 @@ class TraceLengths(Section):
 
     kind: Literal["trace"]
     path: Path
+    """The trace."""
     format: str = "auto"
+    """Its format, as in a workload of kind trace."""
     drop_empty: bool = False
+    """Leave out requests without prompt or output."""
 
 
 def _tag_independent(value: Any) -> Any:
@@ -72,15 +75,20 @@ class _Labelled(Section):
     name: Annotated[str, Field(min_length=1)] | None = None
     """Name in a mixture: it keeps the client's random streams when others are added; default: its position."""
     model: str | None = None
+    """Model that all requests name, for ``routing: pinned``."""
     request_class: str | None = Field(default=None, alias="class")
+    """Class of the requests, by which results are split."""
 
 
 class _Generated(_Labelled):
     """Client whose requests are generated."""
 
     priority: int = 0
+    """Lower goes first, where ``engine.scheduling_policy`` is ``priority``."""
     deadline_s: Positive | None = None
+    """Seconds after arrival at which the service gives a request up that has not ended."""
     cancel_after_s: Positive | None = None
+    """Seconds after arrival at which the client cancels a request that has not ended."""
 
     def labels(self) -> RequestLabels:
         """What every request carries."""
@@ -97,7 +105,9 @@ class _Bounded(_Generated):
     """Generated client that ends after some requests or some time."""
 
     requests: Count | None = None
+    """How many requests; this or ``duration_s`` must be given."""
     duration_s: Positive | None = None
+    """How long requests arrive, seconds."""
 
     @model_validator(mode="after")
     def _has_end(self) -> _Bounded:
@@ -115,16 +125,25 @@ class TraceWorkload(_Labelled):
 
     kind: Literal["trace"]
     path: Path
+    """The file, relative to this one; ``${VARIABLES}`` are filled in."""
     format: Literal["auto", "azure", "burstgpt", "csv", "jsonl", "mooncake", "parquet", "vllm-bench"] = "auto"
+    """Default: recognised by its beginning."""
     sort: bool = False
+    """Sort by arrival; loads the whole file."""
     drop_empty: bool = False
+    """Leave out rows without prompt or output."""
     rebase: bool | None = None
+    """Start the clock at the first arrival (default), or keep the trace's."""
     where: dict[str, str | int] = Field(default_factory=dict)
+    """Columns and the value that a row must have there."""
     block_tokens: Count | None = None
+    """Tokens of the trace's prefix blocks; default: 512."""
     spread_s: Annotated[float, Field(ge=0)] = 0.0
+    """Spread arrivals that share a clock tick over so many seconds."""
     models: dict[str, str] = Field(default_factory=dict)
     """Names of models in the trace and what to call them here; with it, every other name is an error."""
     transforms: tuple[Annotated[AnyTransform, _Explained], ...] = ()
+    """Changes to the stream, in this order."""
 
     @model_validator(mode="after")
     def _one_model(self) -> TraceWorkload:
@@ -138,9 +157,13 @@ class SyntheticWorkload(_Bounded):
 
     kind: Literal["synthetic"]
     arrivals: Arrivals
+    """When requests arrive."""
     lengths: Lengths
+    """Tokens of prompts and answers."""
     shared_prefix: Prefix | None = None
+    """Prompts begin with one of a pool of prefixes."""
     transforms: tuple[Annotated[AnyTransform, _Explained], ...] = ()
+    """Changes to the stream, in this order."""
 
 
 class ClosedLoopWorkload(_Bounded):
@@ -148,9 +171,13 @@ class ClosedLoopWorkload(_Bounded):
 
     kind: Literal["closed-loop"]
     users: Annotated[int, Field(ge=1, le=1_000_000)]
+    """How many clients there are."""
     think_time_s: Think
+    """Seconds between an answer and the next request, or their distribution."""
     lengths: Lengths
+    """Tokens of prompts and answers."""
     shared_prefix: Prefix | None = None
+    """Prompts begin with one of a pool of prefixes."""
 
 
 class SessionsWorkload(_Generated):
@@ -158,15 +185,21 @@ class SessionsWorkload(_Generated):
 
     kind: Literal["sessions"]
     arrivals: Arrivals
+    """When sessions start."""
     turns: Length
     """Turns of a session: a distribution of integers, e.g. ``{kind: geometric, mean: 4}``."""
     lengths: Lengths
     """Of the new message and of the answer, per turn."""
     think_time_s: Think
+    """Seconds between an answer and the next turn, or their distribution."""
     system_prompt: Prefix | None = None
+    """Conversations begin with one of a pool of prompts."""
     max_prompt_tokens: Count | None = None
+    """A session ends before a prompt becomes longer."""
     sessions: Count | None = None
+    """How many sessions; this or ``duration_s`` must be given."""
     duration_s: Positive | None = None
+    """How long sessions start, seconds."""
 
     @model_validator(mode="after")
     def _has_end(self) -> SessionsWorkload:
@@ -198,6 +231,7 @@ class MixtureWorkload(Section):
 
     kind: Literal["mixture"]
     clients: Annotated[tuple[Client, ...], Field(min_length=1), AfterValidator(_distinct_names)]
+    """The clients."""
 
 
 WorkloadConfig = Annotated[

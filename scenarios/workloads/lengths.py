@@ -105,7 +105,7 @@ class LognormalLength:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NormalLength:
-    """Normal with ``mean`` and ``std``, rounded and clipped."""
+    """Normal with ``mean`` and ``std``, rounded and clipped to ``minimum`` and ``maximum``."""
 
     kind: Literal["normal"] = "normal"
     mean: float
@@ -194,7 +194,7 @@ def _quantile_table(field: str, quantiles: Quantiles) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmpiricalLength:
-    """Distribution given by a quantile table with linear interpolation."""
+    """Distribution given by ``quantiles``, pairs [probability, tokens] from probability 0 to 1, linear in between."""
 
     kind: Literal["empirical"] = "empirical"
     quantiles: Quantiles
@@ -224,7 +224,7 @@ AnyLength = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndependentLengths:
-    """Prompt and output lengths drawn independently."""
+    """Lengths of ``prompt`` and ``output`` drawn independently."""
 
     kind: Literal["independent"] = "independent"
     prompt: AnyLength
@@ -293,7 +293,7 @@ class PairTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConditionalLengths:
-    """Prompt from a quantile table, output from a quantile table that depends on the prompt's rank.
+    """``prompt`` from a quantile table, output from a quantile table that depends on the prompt's rank.
 
     ``output_given_prompt`` holds one table per class of prompts; the classes are equally likely and go from the
     shortest prompts to the longest.

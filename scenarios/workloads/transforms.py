@@ -72,8 +72,8 @@ class Window:
 class ScaleRate:
     """Multiply the request rate by ``factor``.
 
-    ``compress`` divides all arrival times by it (a factor below 1 stretches them); ``thin`` keeps each request with
-    that probability, so that the timing of bursts stays and the factor must be below 1.
+    By ``method``: ``compress`` divides all arrival times by it (a factor below 1 stretches them); ``thin`` keeps each
+    request with that probability, so that the timing of bursts stays and the factor must be below 1.
     """
 
     kind: Literal["scale-rate"] = "scale-rate"

@@ -158,7 +158,10 @@ class AdaptivePrice(_Watching):
 
 @MODEL_ROUTERS.register("slo-aware")
 def slo_aware(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter:
-    """Options: ``ttft_s`` (default: the limit of the scenario's ``slo``), ``deviations`` (1.64), ``memory_s`` (30)."""
+    """The best predicted score among the models that are quick enough now.
+
+    Options: ``ttft_s`` (default: the limit of the scenario's ``slo``), ``deviations`` (1.64), ``memory_s`` (30).
+    """
     check_options("the slo-aware router", options, ("ttft_s", "deviations", "memory_s"))
     check_scores(context, "the slo-aware router")
     return SloAware(
@@ -171,7 +174,9 @@ def slo_aware(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter
 
 @MODEL_ROUTERS.register("price-adaptive")
 def price_adaptive(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter:
-    """Options: ``ttft_s``, ``late_share``, ``beta``, ``step`` (0.005), ``max_beta`` (2), ``memory_s`` (30).
+    """The highest score minus price, at prices that follow the load.
+
+    Options: ``ttft_s``, ``late_share``, ``beta``, ``step`` (0.005), ``max_beta`` (2), ``memory_s`` (30).
 
     With ``ttft_s`` the limit is on the mean; with ``late_share`` too, only that share of the requests may be later.  By
     default the limit is that of the scenario's ``slo``, which is on each request, and ``late_share`` is 0.05.  ``beta``

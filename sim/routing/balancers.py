@@ -152,42 +152,45 @@ class PrefixAffinity:
 
 @BALANCERS.register("round-robin")
 def round_robin(context: BalancerContext, options: Mapping[str, Any]) -> ReplicaBalancer:
-    """No options."""
+    """In turn.  No options."""
     check_options("the round-robin balancer", options)
     return RoundRobin(context.replicas)
 
 
 @BALANCERS.register("random")
 def random(context: BalancerContext, options: Mapping[str, Any]) -> ReplicaBalancer:
-    """No options."""
+    """Any, with equal probability.  No options."""
     check_options("the random balancer", options)
     return Random(context.replicas, context.rng)
 
 
 @BALANCERS.register("least-requests")
 def least_requests(context: BalancerContext, options: Mapping[str, Any]) -> ReplicaBalancer:
-    """No options."""
+    """The fewest unfinished requests; equals in turn.  No options."""
     check_options("the least-requests balancer", options)
     return LeastRequests(context.replicas)
 
 
 @BALANCERS.register("least-tokens")
 def least_tokens(context: BalancerContext, options: Mapping[str, Any]) -> ReplicaBalancer:
-    """No options."""
+    """The fewest prompt tokens in unfinished requests; equals in turn.  No options."""
     check_options("the least-tokens balancer", options)
     return LeastTokens()
 
 
 @BALANCERS.register("power-of-two")
 def power_of_two(context: BalancerContext, options: Mapping[str, Any]) -> ReplicaBalancer:
-    """No options."""
+    """The one with fewer requests of two drawn at random.  No options."""
     check_options("the power-of-two balancer", options)
     return PowerOfTwo(context.replicas, context.rng)
 
 
 @BALANCERS.register("prefix-affinity")
 def prefix_affinity(context: BalancerContext, options: Mapping[str, Any]) -> ReplicaBalancer:
-    """Options: ``max_imbalance`` (1.5), ``slack_requests`` (8), ``remembered`` (100000 prefixes)."""
+    """Where the prompt's beginning was served before.
+
+    Options: ``max_imbalance`` (1.5), ``slack_requests`` (8), ``remembered`` (100000 prefixes).
+    """
     check_options("the prefix-affinity balancer", options, ("max_imbalance", "slack_requests", "remembered"))
     return PrefixAffinity(
         check_finite("balancer.max_imbalance", options.get("max_imbalance", 1.5), minimum=1.0),

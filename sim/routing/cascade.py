@@ -61,7 +61,9 @@ class Cascade:
 
 @MODEL_ROUTERS.register("cascade")
 def cascade(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter:
-    """Options: ``order``, ``threshold`` (a score, or model name to score; 0.5), ``informed`` (0 to 1; 0.5).
+    """One model after the other until an answer looks good enough.
+
+    Options: ``order``, ``threshold`` (a score, or model name to score; 0.5), ``informed`` (0 to 1; 0.5).
 
     ``order`` has the models' names, first to last; by default they go by mean predicted score, lowest first.
     """

@@ -100,7 +100,10 @@ class RoundRobin:
 
 @MODEL_ROUTERS.register("fractions")
 def fractions(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter:
-    """Options: ``fractions`` (model name to share, summing to 1), ``variant`` (``low-discrepancy`` or ``random``)."""
+    """Fixed shares, whatever the scores.
+
+    Options: ``fractions`` (model name to share, summing to 1), ``variant`` (``low-discrepancy`` or ``random``).
+    """
     check_options("the fractions router", options, ("fractions", "variant"))
     shares = options.get("fractions")
     if not isinstance(shares, Mapping):
@@ -124,20 +127,20 @@ def fractions(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter
 
 @MODEL_ROUTERS.register("pinned")
 def pinned(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter:
-    """No options."""
+    """The model that the workload names.  No options."""
     check_options("the pinned router", options)
     return Pinned(context.models)
 
 
 @MODEL_ROUTERS.register("round-robin")
 def round_robin(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter:
-    """No options."""
+    """In turn.  No options."""
     check_options("the round-robin router", options)
     return RoundRobin(len(context.models))
 
 
 @MODEL_ROUTERS.register("random")
 def random(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter:
-    """No options: any model, with equal probability."""
+    """Any model, with equal probability.  No options."""
     check_options("the random router", options)
     return RandomFractions([1.0 / len(context.models)] * len(context.models), context.rng)

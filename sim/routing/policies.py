@@ -193,7 +193,9 @@ def is_oracle(factory: RouterFactory) -> bool:
 
 
 MODEL_ROUTERS: Registry[RouterFactory] = Registry("model router", "routerwise.model_routers")
+"""Model routers by name: factories from context and options."""
 BALANCERS: Registry[BalancerFactory] = Registry("replica balancer", "routerwise.balancers")
+"""Replica balancers by name: factories from context and options."""
 
 
 def check_options(policy: str, options: Mapping[str, Any], known: Sequence[str] = ()) -> None:

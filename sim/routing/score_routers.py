@@ -112,7 +112,10 @@ def scores_of(request: RequestView) -> Sequence[float]:
 
 @MODEL_ROUTERS.register("price")
 def price(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter:
-    """Options: ``prices`` (model name to price; default 0), ``fractions`` (model name to share; for ties only)."""
+    """The highest predicted score minus price.
+
+    Options: ``prices`` (model name to price; default 0), ``fractions`` (model name to share; for ties only).
+    """
     check_options("the price router", options, ("prices", "fractions"))
     check_scores(context, "the price router")
     prices = by_model(context, "prices", options.get("prices", {}), missing=0.0)
@@ -123,7 +126,9 @@ def price(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter:
 
 @MODEL_ROUTERS.register("threshold")
 def threshold(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter:
-    """Options: ``budget`` (0.5) or ``threshold``, ``strong`` and ``weak``.
+    """The strong model where its predicted score is so much above the weak one's.
+
+    Options: ``budget`` (0.5) or ``threshold``, ``strong`` and ``weak``.
 
     ``budget`` is the share of the requests for the strong model, ``threshold`` the least gain that sends a request
     there.  By default the two models are those with the highest and the lowest mean predicted score.
@@ -156,7 +161,7 @@ def threshold(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter
 
 @MODEL_ROUTERS.register("best-single")
 def best_single(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter:
-    """Options: ``model`` (default: the one with the highest mean predicted score)."""
+    """One model for all requests.  Options: ``model`` (default: the one with the highest mean predicted score)."""
     check_options("the best-single router", options, ("model",))
     if "model" in options:
         return Single(_named(context, "model", options, default=0))
@@ -167,7 +172,7 @@ def best_single(context: RouterContext, options: Mapping[str, Any]) -> ModelRout
 @MODEL_ROUTERS.register("oracle")
 @oracle
 def oracle_router(context: RouterContext, options: Mapping[str, Any]) -> ModelRouter:
-    """No options."""
+    """The model whose answer will be best, as no real router can know.  No options."""
     check_options("the oracle router", options)
     outcomes = check_scores(context, "the oracle router").outcomes
     if outcomes is None:

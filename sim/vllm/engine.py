@@ -66,7 +66,7 @@ class Engine:
         """Told when a request gets its first token, if anybody wants to know."""
         self._batch = scheduler.batch
         self._macro = mode == "macro"
-        self._observer = observer
+        self.observer = observer
         self._idle_sleep_s = idle_sleep_s
         self._priority = EventPriority(REPLICA + index)
         # Steps scheduled and not yet over, the one on the GPU first; None stands for vLLM's empty batches.
@@ -90,13 +90,13 @@ class Engine:
     def submit(self, request: Request) -> None:
         """A request reaches the scheduler now."""
         scheduler = self.scheduler
-        if self._planned and self._observer is not None:
-            self._show_steps_until_now(self._observer)
+        if self._planned and self.observer is not None:
+            self._show_steps_until_now(self.observer)
         scheduler.add(request)
         self._fresh.add(request)
         if self._event is None:
             self._wake(self.clock.now_s)
-        elif self._planned and (scheduler.could_admit() or self._observer is not None):
+        elif self._planned and (scheduler.could_admit() or self.observer is not None):
             self._cut_run()
 
     def abort(self, request: Request) -> bool:
@@ -242,11 +242,11 @@ class Engine:
                 if step is not None or depth > 1:
                     queue.append(step)
                 if step is None:
-                    if self._observer is not None:
-                        self._observer.on_empty_schedule(now_s)
+                    if self.observer is not None:
+                        self.observer.on_empty_schedule(now_s)
                 else:
-                    if self._observer is not None:
-                        self._observer.on_schedule(step, step.scheduled - 1, now_s)
+                    if self.observer is not None:
+                        self.observer.on_schedule(step, step.scheduled - 1, now_s)
                     if step.scheduled == 1 and (len(queue) == 1 or queue[0] is None):
                         self._start(step, now_s)
                 if len(queue) < depth and (executed or scheduler.has_work()):
@@ -310,15 +310,15 @@ class Engine:
         planned = self._planned
         if planned:
             self._planned = 0
-            if self._observer is None:
+            if self.observer is None:
                 scheduler.extend(front, planned)
                 self._completed += planned
             else:
-                self._extend_step_by_step(front, planned, self._observer)
+                self._extend_step_by_step(front, planned, self.observer)
         self._completed = completed = self._completed + 1
         front.end_s = end_s = self._front_end_s
-        if self._observer is not None:
-            self._observer.on_complete(front, completed - 1, front.end_of(completed - 1), end_s)
+        if self.observer is not None:
+            self.observer.on_complete(front, completed - 1, front.end_of(completed - 1), end_s)
         if not scheduler.lag:
             scheduler.retire_due()
         now_s = self.clock.now_s

@@ -19,6 +19,7 @@ from sim.vllm.misfit import misfit
 from sim.vllm.scheduler_base import Scheduler
 from sim.vllm.schedulers import build_scheduler
 from sim.vllm.step import Step
+from sim.vllm.step_contents import step_items
 from sim.vllm.step_timer import StepTimer
 from sim.workload import RequestSpec
 
@@ -58,21 +59,16 @@ class _Recorder:
         """Describe the step as vLLM's scheduler output does."""
         scheduler = self.scheduler
         number = len(self.trace.steps)
-        chunks = {chunk[0]: chunk for chunk in step.prefills or ()} if index == 0 else {}
         items: list[str] = []
         prefills = prefill_tokens = decodes = context = 0
-        for request in scheduler.running:
-            if request in chunks and not (chunks[request][1] == 1 and chunks[request][2] >= request.prompt_tokens):
-                _, tokens, before, emits = chunks[request]
-                prefills += 1
-                items.append(f"{request.name}:{tokens}:{before}:{'P' if emits else 'p'}")
-                prefill_tokens += tokens
-                context += before + tokens
-            elif request in chunks or (request.decoding and not scheduler.was_skipped(request)):
-                before = chunks[request][2] if request in chunks else request.base + scheduler.batch.steps - 1
-                items.append(f"{request.name}:1:{before}:d")
+        for request, tokens, before, kind in step_items(scheduler, step, index):
+            items.append(f"{request.name}:{tokens}:{before}:{kind}")
+            context += before + tokens
+            if kind == "d":
                 decodes += 1
-                context += before + 1
+            else:
+                prefills += 1
+                prefill_tokens += tokens
         admitted = scheduler.admitted if index == 0 else []
         for request in admitted:
             if request.first_step < 0:

@@ -7,6 +7,7 @@ is the decision which requests compute how many tokens next: :meth:`Scheduler.sc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal, NamedTuple
 
 from latency_models.errors import RouterwiseError
 from sim.kv_cache.block_counter import BlockCounter
@@ -22,6 +23,19 @@ _MOST_PREEMPTIONS = 10_000
 
 Chunk = tuple[Request, int, int, bool]
 """A prefill chunk: request, tokens, tokens computed before, does it emit a token."""
+
+
+class Refusal(NamedTuple):
+    """Why a decision admitted nobody else from the queue: what its head lacked."""
+
+    lack: Literal["token budget", "whole prompt", "seat", "KV blocks", "blocks of the sequence", "preemption"]
+    """``whole prompt``: it does not fit into what is left of the token budget, and may not be cut into chunks.
+    ``blocks of the sequence``: of all its tokens so far, beyond those of the next chunk.  ``preemption``: the decision
+    had to preempt."""
+    needed: int = 0
+    """Tokens or KV blocks that the head needed."""
+    available: int = 0
+    """How many of them it could have had."""
 
 
 class Scheduler(ABC):
@@ -74,8 +88,12 @@ class Scheduler(ABC):
         """vLLM's scheduler has news for the workers, so its loop turns once more."""
         self.preempted: list[Request] = []
         """Victims of the last decision."""
+        self.preempted_for: list[Request] = []
+        """For each victim, the request that needed its blocks."""
         self.admitted: list[Request] = []
         """Requests admitted by the last decision."""
+        self.refusal: Refusal | None = None
+        """Why the last decision admitted nobody else; ``None`` if nobody waited."""
 
     # ------------------------------------------------------------------ what the engine asks
 
@@ -117,6 +135,10 @@ class Scheduler(ABC):
         """Whether a decoding request was passed over by the last decision."""
         return request in self._skipped
 
+    def is_draining(self, request: Request) -> bool:
+        """Whether all tokens of a running request are scheduled and the last one is on the way."""
+        return request in self._draining
+
     def retire_due(self) -> None:
         """Take the sequences that have got all their steps out of the batch; they end with the last step scheduled."""
         batch = self.batch
@@ -134,6 +156,7 @@ class Scheduler(ABC):
         if request.state == PREEMPTED:
             # Preempted while its last token was on the way (asynchronous scheduling).
             self.waiting.remove(request)
+            request.paused_after = None
         else:
             self._let_go(request, request.computed, returns=False)
         self._draining.discard(request)
@@ -159,8 +182,10 @@ class Scheduler(ABC):
 
     def _begin_decision(self) -> None:
         self.finished_unreported = False
+        self.refusal = None
         if self.preempted:
             self.preempted = []
+            self.preempted_for = []
         if self.admitted:
             self.admitted = []
 
@@ -220,6 +245,7 @@ class Scheduler(ABC):
             request.cached_tokens = before
         else:
             request.cached_on_resume += before
+            self._end_pause(request, now_s)
         request.state = RUNNING
         self.admitted.append(request)
         emits = after == request.target
@@ -229,15 +255,27 @@ class Scheduler(ABC):
             self._prefilling.append(request)
         return request, tokens, before, emits
 
+    @staticmethod
+    def _end_pause(request: Request, now_s: float) -> None:
+        """A preempted request is admitted again."""
+        after = request.paused_after
+        assert after is not None
+        if request.pauses is None:
+            request.pauses = []
+        # A token on the way at its preemption has come by now, with the end of that step.
+        request.pauses.append((after.end_s, now_s))
+        request.paused_after = None
+
     def _start_decoding(self, request: Request) -> None:
         remaining = request.max_outputs - request.outputs_scheduled
         if remaining:
             self.batch.join(request, request.computed, remaining)
 
-    def _preempt(self, victim: Request, tokens_scheduled: int) -> None:
+    def _preempt(self, victim: Request, tokens_scheduled: int, beneficiary: Request) -> None:
         """Take everything from a running request and put it back into the queue.
 
-        ``tokens_scheduled`` is what it had been given in this very decision, which is undone.
+        ``tokens_scheduled`` is what it had been given in this very decision, which is undone; ``beneficiary`` needs its
+        blocks.
         """
         registered = self._registered_tokens(victim) + tokens_scheduled
         if tokens_scheduled and victim.decoding and self.lag and victim not in self._skipped:
@@ -255,6 +293,7 @@ class Scheduler(ABC):
             victim.target = victim.computed + 1
             if victim.gap_after is None:
                 victim.gap_after = self._last_step
+        victim.paused_after = self._last_step
         self._let_go(victim, registered, returns=True)
         victim.state = PREEMPTED
         victim.preemptions += 1
@@ -266,6 +305,7 @@ class Scheduler(ABC):
         victim.computed = 0
         self.waiting.appendleft(victim)
         self.preempted.append(victim)
+        self.preempted_for.append(beneficiary)
 
     def _registered_tokens(self, request: Request) -> int:
         """Tokens of a running request whose full blocks have been hashed.

@@ -8,7 +8,7 @@ not; the victim of a preemption is the latest arrival, and its prompt and output
 
 from __future__ import annotations
 
-from sim.vllm.scheduler_base import Chunk, Scheduler
+from sim.vllm.scheduler_base import Chunk, Refusal, Scheduler
 from sim.vllm.step import Step
 
 
@@ -49,10 +49,17 @@ class SchedulerV0(Scheduler):
         budget = self._budget
         chunks: list[Chunk] = []
         stalled = [request for request in self.running if request.decoding] if len(waiting) else []
-        while len(waiting) and len(self.running) < self._seats:
+        while len(waiting):
+            if len(self.running) >= self._seats:
+                self.refusal = Refusal("seat")
+                break
             request = waiting[0]
             blocks = -(-request.target // self._block_size)
-            if request.target > budget or self.pool.free - blocks < self._watermark_blocks:
+            if request.target > budget:
+                self.refusal = Refusal("whole prompt", request.target, budget)
+                break
+            if self.pool.free - blocks < self._watermark_blocks:
+                self.refusal = Refusal("blocks of the sequence", blocks, self.pool.free - self._watermark_blocks)
                 break
             budget -= request.target
             chunks.append(self._take_in(request, 0, 0, request.target, now_s))
@@ -74,7 +81,7 @@ class SchedulerV0(Scheduler):
             index += 1
             while pool.free < 1:
                 victim = running.pop()
-                self._preempt(victim, 0)
+                self._preempt(victim, 0, request)
                 if victim is request:
                     break
             if request.decoding and (request.base + batch.steps) % self._block_size == 0:

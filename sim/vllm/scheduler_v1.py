@@ -8,8 +8,11 @@ as vLLM does in every step.
 from __future__ import annotations
 
 from sim.request import RUNNING, Request
-from sim.vllm.scheduler_base import Chunk, Scheduler
+from sim.vllm.scheduler_base import Chunk, Refusal, Scheduler
 from sim.vllm.step import Step
+
+_NO_BUDGET = Refusal("token budget")
+_NO_SEAT = Refusal("seat")
 
 
 class SchedulerV1(Scheduler):
@@ -59,8 +62,8 @@ class SchedulerV1(Scheduler):
             )
         if chunks:
             self._finish_prefills(chunks)
-        if len(self.waiting) and not self.preempted:
-            self._admit(budget, threshold, now_s, chunks)
+        if len(self.waiting):
+            self.refusal = Refusal("preemption") if self.preempted else self._admit(budget, threshold, now_s, chunks)
         self.settled = not chunks and not self.preempted and not self._skipped and not self._head_may_unblock()
         return self._decide(chunks, decode_size, decode_context, longest, gap_closers)
 
@@ -148,7 +151,7 @@ class SchedulerV1(Scheduler):
                     budget += scheduled.get(victim, 0)
                 else:
                     victim = running.pop()
-                self._preempt(victim, scheduled.pop(victim, 0))
+                self._preempt(victim, scheduled.pop(victim, 0), request)
                 if victim is request:
                     break
             if request.state != RUNNING:
@@ -210,15 +213,19 @@ class SchedulerV1(Scheduler):
 
     # ------------------------------------------------------------------ waiting requests
 
-    def _admit(self, budget: int, threshold: int, now_s: float, chunks: list[Chunk]) -> None:
-        """Admit waiting requests in order until one does not fit."""
+    def _admit(self, budget: int, threshold: int, now_s: float, chunks: list[Chunk]) -> Refusal | None:
+        """Admit waiting requests in order until one does not fit; returns why, if one is left."""
         settings = self.settings
         waiting = self.waiting
         running = self.running
         pool = self.pool
         block_size = self._block_size
         caching = settings.enable_prefix_caching
-        while budget > 0 and len(waiting) and len(running) < self._seats:
+        while len(waiting):
+            if budget <= 0:
+                return _NO_BUDGET
+            if len(running) >= self._seats:
+                return _NO_SEAT
             request = waiting[0]
             hits, unheld = pool.look_up(request) if caching else (0, 0)
             before = hits * block_size
@@ -227,16 +234,17 @@ class SchedulerV1(Scheduler):
                 tokens = threshold
             if tokens > budget:
                 if not settings.enable_chunked_prefill:
-                    return
+                    return Refusal("whole prompt", tokens, budget)
                 tokens = budget
             after = before + tokens
             free = pool.free - unheld - (self._watermark_blocks if running else 0)
-            if settings.scheduler_reserve_full_isl and -(-request.target // block_size) - hits > free:
-                return
-            if -(-after // block_size) - hits > free:
-                return
+            if settings.scheduler_reserve_full_isl and (needed := -(-request.target // block_size) - hits) > free:
+                return Refusal("blocks of the sequence", needed, free)
+            if (needed := -(-after // block_size) - hits) > free:
+                return Refusal("KV blocks", needed, free)
             budget -= tokens
             chunks.append(self._take_in(request, hits, before, tokens, now_s))
+        return None
 
     def _prefill_threshold(self) -> int:
         """Most tokens of one prefill chunk in this step; 0 is no limit."""

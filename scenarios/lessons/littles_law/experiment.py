@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.queueing import littles_law
+from analysis.queueing.little import littles_law
 from scenarios.theory.evidence import Row, mean_over
 from scenarios.theory.stationary import StationaryRun, stationary_runs
 
@@ -17,7 +17,7 @@ USERS, THINK_S = 40, 5.0
 CLOSED_LOOP = (
     f"workload={{kind: closed-loop, users: {USERS}, think_time_s: {{kind: exponential, mean_s: {THINK_S}}}, "
     "lengths: {prompt: {kind: constant, tokens: 500}, output: {kind: lognormal, mean: 200, cv: 1.0, maximum: 20000}}, "
-    "requests: 1500}",
+    "requests: 1000}",
 )
 """The same server asked by people who wait for the answer before they think of the next question."""
 

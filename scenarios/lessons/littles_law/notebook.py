@@ -25,7 +25,7 @@ from matplotlib import pyplot as plt
 
 from scenarios.lessons.notebook_setting import replications, show_picture
 from scenarios.theory.evidence import Row, check_rows, mean_over
-from scenarios.theory.stationary import stationary_runs
+from scenarios.theory.stationary import StationaryRun, stationary_runs
 
 sns.set_theme(style="whitegrid", palette="colorblind")
 REPLICATIONS = replications(8)
@@ -92,7 +92,8 @@ loops = {
         "scenario.yaml",
         [
             f"workload={{kind: closed-loop, users: {number}, think_time_s: {{kind: constant, value_s: 0}}, "
-            "lengths: {prompt: {kind: constant, tokens: 500}, output: {kind: geometric, mean: 200}}, requests: 800}",
+            "lengths: {prompt: {kind: constant, tokens: 500}, output: {kind: geometric, mean: 200}}, "
+            f"requests: {25 * number + 200}}}",
             "run.warmup=0",
         ],
         replications=REPLICATIONS,
@@ -116,15 +117,15 @@ show_picture(figure, "closed-loop")
 # %%
 overload = stationary_runs(
     "scenario.yaml",
-    ["workload.arrivals.rate_per_s=6", "run.until_s=200", "run.warmup=0"],
+    ["workload.arrivals.rate_per_s=6", "run.until_s=300", "run.warmup=0"],
     replications=REPLICATIONS,
 )
 
 
-def answered_mean_s(run):
+def answered_mean_s(run: StationaryRun) -> float:
     """Mean stay of those that were answered before the clock stopped."""
     stays = run.sojourn_s
-    return stays[stays == stays].mean()
+    return float(stays[stays == stays].mean())
 
 
 rows = [
@@ -139,7 +140,7 @@ rows = [
             quantity=f"throughput x latency, {number} users",
             unit="users",
             theory=float(number),
-            tolerance=0.01,
+            tolerance=0.02,  # at the edges of a run not all users are inside
             simulated=mean_over(loops[number], lambda run: run.rate_per_s * run.sojourn_s.mean()),
         )
         for number in users

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.queueing import Queue
+from analysis.queueing.queue import Queue
 from latency_models.errors import InputError, check_count, check_finite, invalid
 
 _MAX_STATES = 3000
