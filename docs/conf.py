@@ -19,6 +19,7 @@ extensions = [
     "sphinx_copybutton",
     "generated_pages",  # reference, lessons, changelog: made anew with each build
     "mathml",
+    "offline",
     "short_names",
 ]
 exclude_patterns = ["_build", "examples/README.md"]
@@ -45,6 +46,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(collections\.abc|pydantic\.\w+|simpy)\..*"),  # of other projects; their pages would have to be fetched
     ("py:.*", r".*\._\w+"),  # private functions that a type alias names
+    ("py:obj", r"scenarios\.replicated\.Figures"),  # a type variable
 ]
 # Sphinx stumbles over aliases such as tuple[int, ...], which it shows all the same; a module that cannot be imported
 # stops the build before (generated_pages imports all).

@@ -29,7 +29,6 @@ from sim.random_streams import seed_sequence
 from sim.results import SimulationResult
 
 Figures = TypeVar("Figures")
-"""What is measured of one simulation."""
 
 Measure = Callable[[Scenario, SimulationResult], Figures]
 """Reduces a simulation to what is wanted of it; it and what it returns are pickled, so a function of a module, a

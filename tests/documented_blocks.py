@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LANGUAGES = ("sh", "python", "yaml", "json", "toml", "csv", "text")
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<language>[^\s`]*)[^`]*$")
 _DIRECTIVE = re.compile(r"<!-- test:(?P<settings>(?:(?!-->).)*)-->\s*\Z", re.DOTALL)
-_SETTINGS = {"file": str, "exit": (int, list), "replace": dict, "as": str, "skip": str, "needs": str}
+_SETTINGS = {"file": str, "exit": (int, list), "replace": dict, "as": str, "skip": str}
 
 
 def pages():

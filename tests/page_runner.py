@@ -41,7 +41,7 @@ class PageRunner:
 
     def run(self, blocks):
         """Try all blocks; a file may be used by a command above the block that shows it."""
-        tried = [block for block in blocks if "skip" not in block.settings and _is_possible(block)]
+        tried = [block for block in blocks if "skip" not in block.settings]
         for block in reversed(tried):
             self._write(block)
         for block in tried:
@@ -131,11 +131,6 @@ class PageRunner:
     def _try_csv(self, block):
         rows = [line.split(",") for line in block.changed.strip().splitlines()]
         assert len({len(row) for row in rows}) == 1, f"{block.place}: rows of different lengths"
-
-
-def _is_possible(block):
-    needed = block.settings.get("needs")
-    return needed is None or bool(os.environ.get(needed))
 
 
 def _unquoted(text):

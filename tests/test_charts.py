@@ -16,7 +16,7 @@ from analysis.charts.rendering import panel_svg, write_chart
 from analysis.charts.style import colours, dashes, markers
 from analysis.charts.wording import estimate_text, limit_text, percent_text, rate_text, seconds_text, shortened
 from analysis.stored.results import read_results
-from analysis.stored.run import Estimate
+from analysis.estimates import Estimate
 
 UNITS = ("(s)", "(ms)", "(min)", "(%)", "per ", "requests", "score", "$")
 OF_RUNS = ("cluster", "attainment", "latency", "timeline", "time-parts", "quality", "load", "cost")

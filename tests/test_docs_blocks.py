@@ -7,7 +7,7 @@ from page_runner import PageRunner
 from latency_models.step_time import STEP_TIME_MODELS
 from sim.routing.policies import BALANCERS, MODEL_ROUTERS
 
-MOST_SKIPS = 20
+MOST_SKIPS = 12
 PAGES = [page for page in pages() if "```" in page.read_text(encoding="utf-8")]
 
 

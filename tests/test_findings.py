@@ -12,9 +12,10 @@ from analysis.findings.finding import interval_of, judged, overlap, worst
 from analysis.findings.studies import comparison_verdict, frontier_verdict, plan_verdict, stress_verdict
 from analysis.findings.validations import validation_verdict
 from analysis.findings.verdicts import verdicts
-from analysis.findings.wording import COUNT, DOLLARS, MILLISECONDS, RATE, SCORE, SHARE, bare, plural, worded
+from analysis.wording import COUNT, DOLLARS, MILLISECONDS, RATE, SCORE, SHARE, bare, plural, worded
 from analysis.stored.results import Results, StoredDocument
-from analysis.stored.run import Estimate, StoredRun
+from analysis.estimates import Estimate
+from analysis.stored.run import StoredRun
 from analysis.time_parts import TTFT_PARTS
 from scenarios.runner import RunOptions, run_scenario
 from scenarios.scenario_files import load_scenario

@@ -10,13 +10,14 @@ import pytest
 
 from analysis.charts.catalogue import CHARTS, ChartKind
 from analysis.charts.chart import Chart, NoData, Panel, Table
-from analysis.findings.wording import DOLLARS, MILLISECONDS
+from analysis.wording import DOLLARS, MILLISECONDS
 from analysis.reports import chapters
 from analysis.reports.page import report_page
 from analysis.reports.run_tables import run_tables, side_by_side
 from analysis.reports.tables import Cell, PageTable, figure_cell
 from analysis.stored.results import read_results
-from analysis.stored.run import Estimate, StoredRun
+from analysis.estimates import Estimate
+from analysis.stored.run import StoredRun
 from scenarios.cli import main
 from scenarios.runner import RunOptions, run_scenario
 from scenarios.scenario_files import load_scenario

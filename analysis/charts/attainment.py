@@ -8,8 +8,9 @@ from analysis.charts.chart import Chart, NoData, Table
 from analysis.charts.dots import Row, Scale, dot_panel, run_series
 from analysis.charts.subjects import titled
 from analysis.charts.wording import count_text, estimate_text, percent_text, rate_text
+from analysis.estimates import Estimate
 from analysis.stored.results import Results
-from analysis.stored.run import Estimate, StoredRun
+from analysis.stored.run import StoredRun
 
 _SCALE = Scale(label="requests within the SLO (%)", factor=100.0, low=0.95, high=1.0, bounds=(0.0, 1.0))
 

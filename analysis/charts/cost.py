@@ -8,8 +8,9 @@ from analysis.charts.chart import Chart, NoData, Table
 from analysis.charts.dots import Row, Scale, dot_panel, run_series
 from analysis.charts.subjects import titled
 from analysis.charts.wording import Wording, estimate_text, rate_text, usd_text
+from analysis.estimates import Estimate
 from analysis.stored.results import Results
-from analysis.stored.run import Estimate, StoredRun
+from analysis.stored.run import StoredRun
 
 _ANSWERS = {
     "per_1000_answers_usd": "answers",

@@ -8,9 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from analysis.charts.chart import Panel
-from analysis.charts.style import INK, MUTED, SMALL, SURFACE, colours, legend_below, markers
-from analysis.charts.wording import Wording, shortened
-from analysis.stored.run import Estimate, StoredRun
+from analysis.charts.style import INK, MUTED, SMALL, SURFACE, colours, legend_below, markers, shortened
+from analysis.estimates import Estimate
+from analysis.stored.run import StoredRun
+from analysis.wording import Unit, brief
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,14 +47,19 @@ class Scale:
 
     label: str
     """With its unit."""
-    factor: float = 1.0
-    """From the unit of the data to the one of the axis."""
+    unit: Unit
+    """Of the axis, and of the values that are written beside dots."""
     low: float | None = 0.0
     """Where the axis begins at the latest, in the unit of the data; ``None``: close to the data."""
     high: float | None = None
     """Where it ends at the earliest."""
     bounds: tuple[float, float] = (float("-inf"), float("inf"))
     """What is possible at all: the ends of intervals beyond are not drawn."""
+
+    @property
+    def factor(self) -> float:
+        """From the unit of the data to the one of the axis."""
+        return self.unit.factor
 
 
 def run_series(runs: Sequence[StoredRun]) -> tuple[Series, ...]:
@@ -63,9 +69,7 @@ def run_series(runs: Sequence[StoredRun]) -> tuple[Series, ...]:
     return tuple(Series(label=name, colour=palette[name], marker=marks[name]) for name in names)
 
 
-def dot_panel(
-    title: str, rows: Sequence[Row], series: Sequence[Series], scale: Scale, wording: Wording, *, group: str = ""
-) -> Panel:
+def dot_panel(title: str, rows: Sequence[Row], series: Sequence[Series], scale: Scale, *, group: str = "") -> Panel:
     """A panel with the rows from top to bottom, as high as they need.
 
     Parameters
@@ -77,9 +81,7 @@ def dot_panel(
     series : sequence of Series
         In the order of the dots in each row; explained below the axes if there are several.
     scale : Scale
-        The horizontal axis.
-    wording : callable
-        Writes the values beside the dots, where there are few.
+        The horizontal axis; where there are few dots, their values are beside them.
     group : str
         Of the panel.
     """
@@ -88,13 +90,13 @@ def dot_panel(
     legend_in = _LEGEND_IN * len(series) if len(series) > 1 else 0.0
     return Panel(
         title=title,
-        draw=partial(_draw, rows=rows, series=tuple(series), scale=scale, wording=wording),
+        draw=partial(_draw, rows=rows, series=tuple(series), scale=scale),
         size_in=(4.8, _FRAME_IN + legend_in + max(2, len(rows)) * per_row),
         group=group,
     )
 
 
-def _draw(axes: Axes, *, rows: Sequence[Row], series: Sequence[Series], scale: Scale, wording: Wording) -> None:
+def _draw(axes: Axes, *, rows: Sequence[Row], series: Sequence[Series], scale: Scale) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator
 
@@ -112,7 +114,7 @@ def _draw(axes: Axes, *, rows: Sequence[Row], series: Sequence[Series], scale: S
             if dot is not None:
                 _draw_dot(axes, height + offset, one, dot, scale)
                 if written:
-                    _write(axes, height + offset, row, dot, scale, wording(dot.value))
+                    _write(axes, height + offset, row, dot, scale)
     axes.set_yticks(range(len(rows)), [shortened(row.label) for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
@@ -144,15 +146,16 @@ def _draw_dot(axes: Axes, height: float, series: Series, dot: Estimate, scale: S
     axes.plot(dot.value * scale.factor, height, markersize=6, linestyle="", zorder=3, **_look(series))
 
 
-def _write(axes: Axes, height: float, row: Row, dot: Estimate, scale: Scale, text: str) -> None:
+def _write(axes: Axes, height: float, row: Row, dot: Estimate, scale: Scale) -> None:
     """Write a value right of its dot and interval, and of the limit where it would be under the text."""
     low, high = axes.get_xlim()
     right = scale.factor * min(dot.value if dot.high is None else max(dot.value, dot.high), scale.bounds[1])
     if row.limit is not None and right <= row.limit * scale.factor <= right + 0.2 * (high - low):
         right = row.limit * scale.factor
     axes.annotate(
-        text, (right, height), xytext=(7, 0), textcoords="offset points", va="center", fontsize=SMALL, color=MUTED
-    )
+        brief(dot, scale.unit), (right, height), xytext=(7, 0), textcoords="offset points", va="center",
+        fontsize=SMALL, color=MUTED,
+    )  # fmt: skip
 
 
 def _look(series: Series) -> dict[str, Any]:

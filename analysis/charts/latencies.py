@@ -13,11 +13,12 @@ from analysis.charts.chart import Chart, NoData, Panel, Table
 from analysis.charts.style import INK, MUTED, SMALL, legend_below, legend_in
 from analysis.charts.subjects import Subject, subjects, titled
 from analysis.charts.wording import count_text, estimate_text, limit_text, percent_text, seconds_text, shortened
+from analysis.estimates import Estimate
 from analysis.pictures import logarithmic
 from analysis.slo import ROUNDING_S, Slo
 from analysis.statistics import student_t_quantile
 from analysis.stored.results import Results
-from analysis.stored.run import Estimate, StoredRun
+from analysis.stored.run import StoredRun
 from sim.results import Floats
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from analysis.charts.wording import (
     seconds_text,
     shortened,
 )  # fmt: skip
+from analysis.estimates import Estimate
 from analysis.stored.results import Results
-from analysis.stored.run import Estimate, StoredRun
+from analysis.stored.run import StoredRun
 
 _WORDINGS: dict[str, Wording] = {
     "s": seconds_text, "score": score_text, "share": percent_text, "requests/s": rate_text,

@@ -8,8 +8,9 @@ from analysis.charts.chart import Chart, NoData, Table
 from analysis.charts.dots import Row, Scale, Series, dot_panel, run_series
 from analysis.charts.subjects import titled
 from analysis.charts.wording import estimate_text, percent_text, score_text, shortened
+from analysis.estimates import Estimate
 from analysis.stored.results import Results
-from analysis.stored.run import Estimate, StoredRun
+from analysis.stored.run import StoredRun
 
 _SCORE = Scale(label="mean score of the answers", low=None, bounds=(0.0, 1.0))
 _SHARE = Scale(label="share of the requests (%)", factor=100.0, bounds=(0.0, 1.0))

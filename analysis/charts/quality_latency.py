@@ -11,8 +11,9 @@ from analysis.charts.chart import Chart, NoData, Panel, Table
 from analysis.charts.dots import run_series
 from analysis.charts.style import legend_below
 from analysis.charts.wording import Wording, estimate_text, percent_text, score_text, seconds_text, shortened
+from analysis.estimates import Estimate
 from analysis.stored.results import Results
-from analysis.stored.run import Estimate, StoredRun
+from analysis.stored.run import StoredRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

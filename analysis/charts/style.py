@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from analysis.wording import MILLISECONDS, SECONDS, Unit
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -28,11 +30,23 @@ _SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7
 _DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 _MARKERS = "osD^vP*X"
 
+_IN_SECONDS_FROM_S = 5.0
+
 _LEGEND_DROP_PT = 38.0
 """From the axes down past tick labels and the label of the axis."""
 _LEGEND_ROW_IN = 0.2
 _LINE_CHARACTERS = 49
 """What fits beside each other into a legend as wide as a panel, marks not counted."""
+
+
+def shortened(name: str, most: int = 22) -> str:
+    """A name that fits beside a chart; its end says more than its middle."""
+    return name if len(name) <= most else f"{name[: most - 9]}…{name[-8:]}"
+
+
+def duration_unit(longest_s: float) -> Unit:
+    """The unit of an axis of times; whole charts have one."""
+    return SECONDS if longest_s >= _IN_SECONDS_FROM_S else MILLISECONDS
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:

@@ -57,6 +57,12 @@ def subjects(runs: Sequence[StoredRun]) -> tuple[Subject, ...]:
     )
 
 
+def interval_words(runs: Sequence[StoredRun]) -> str:
+    """What a caption says about the intervals of runs; empty if none has several replications."""
+    several = any(run.replications > 1 for run in runs)
+    return " Lines: 95 % confidence intervals, from the replications." if several else ""
+
+
 def titled(words: str, runs: Sequence[StoredRun]) -> str:
     """A title that names the run, if there is one."""
     return f"{words}: {runs[0].name if len(runs) == 1 else f'{len(runs)} runs'}"

@@ -10,8 +10,9 @@ from analysis.charts.chart import Chart, NoData, Panel, Table
 from analysis.charts.style import INK, MUTED, SMALL
 from analysis.charts.subjects import titled
 from analysis.charts.wording import estimate_text, seconds_text, shortened
+from analysis.estimates import Estimate
 from analysis.stored.results import Results
-from analysis.stored.run import Estimate, StoredRun
+from analysis.stored.run import StoredRun
 from analysis.time_parts import SLOWEST_SHARE
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from analysis.stored.run import Estimate
+from analysis.estimates import Estimate
 
 Wording = Callable[[float], str]
 """Writes one figure, given in the unit of the data."""

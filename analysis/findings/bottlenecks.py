@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from analysis.estimates import Estimate
 from analysis.findings.finding import overlap
-from analysis.findings.wording import COUNT, MILLISECONDS, SHARE, bare, worded
 from analysis.slo import ROUNDING_S
 from analysis.statistics import mean_interval
-from analysis.stored.run import Estimate, StoredRun
+from analysis.stored.run import StoredRun
+from analysis.wording import COUNT, MILLISECONDS, NUMBER, SECONDS, SHARE, bare, brief, setting, worded
 
 PART_WORDS = {
     "earlier_models": "answers of models that were asked before",
@@ -60,7 +61,7 @@ def _missed_limits(run: StoredRun) -> Iterator[str]:
         missed = run.requests[column] > limit + ROUNDING_S
         shares = missed.groupby(run.requests["replication"]).mean().to_numpy()
         if shares.any():
-            limit_words = worded(Estimate(value=limit), MILLISECONDS)
+            limit_words = setting(limit, MILLISECONDS)
             parts.append(f"{worded(_mean(shares), SHARE)} took longer than the {name} limit of {limit_words}")
     if parts:
         yield f"Of the requests, {' and '.join(parts)}."
@@ -117,10 +118,10 @@ def _largest_part(run: StoredRun) -> Iterator[str]:
         if not known or whole_s <= 0:
             continue
         name = max(known, key=lambda part: known[part].value)
-        whole, share = Estimate(value=whole_s), Estimate(value=known[name].value / whole_s)
         yield (
             f"The largest part of the TTFT of {words} is {PART_WORDS.get(name, name)}: "
-            f"{worded(known[name], MILLISECONDS)} of {worded(whole, MILLISECONDS)} on average, {worded(share, SHARE)}."
+            f"{worded(known[name], MILLISECONDS)} of {brief(whole_s, MILLISECONDS)} on average, "
+            f"{brief(known[name].value / whole_s, SHARE)}."
         )
 
 
@@ -138,7 +139,7 @@ def _bottleneck(run: StoredRun) -> Iterator[str]:
     if queued and mean_waiting is not None:
         most = " among the replicas" if len(replicas) > 1 else ""
         yield (
-            f"The longest queue{most} is at {name}: {worded(mean_waiting, COUNT)} requests wait on average, {longest} "
+            f"The longest queue{most} is at {name}: {worded(mean_waiting, NUMBER)} requests wait on average, {longest} "
             f"at most. {_exhausted(run, name)}"
         )
     else:
@@ -150,10 +151,10 @@ def _exhausted(run: StoredRun, name: str) -> str:
     busy, kv = _value(run, name, "utilisation"), _value(run, name, "mean_kv_used_frac")
     running = _value(run, name, "mean_running")
     slots = ((run.scenario.get("models") or {}).get(model, {}).get("engine") or {}).get("max_num_seqs")
-    state = f"It computes {worded(Estimate(value=busy), SHARE)} of the time"
-    state += f", with {worded(Estimate(value=running), COUNT)}"
+    state = f"It computes {brief(busy, SHARE)} of the time"
+    state += f", with {brief(running, NUMBER)}"
     state += f" of at most {slots:,} requests running" if slots else " requests running"
-    state += f" and {worded(Estimate(value=kv), SHARE)} of its KV blocks in use on average"
+    state += f" and {brief(kv, SHARE)} of its KV blocks in use on average"
     limits = []
     if slots and running >= _FULL * slots:
         limits.append("its batch is full most of the time")
@@ -171,15 +172,14 @@ def _preempted(run: StoredRun, model: str) -> str:
     total = run.number("by_model", model, "requests", "total")
     if found is None or found.value <= 0 or total <= 0:
         return ""
-    share = worded(Estimate(value=found.value / total), SHARE)
-    return f"so that {share} of the requests of {model} were preempted"
+    return f"so that {brief(found.value / total, SHARE)} of the requests of {model} were preempted"
 
 
 def _outages(run: StoredRun) -> Iterator[str]:
     for name in run.summary["replicas"]:
         found = run.estimate("replicas", name, "down_s")
         if found is not None and found.value > 0:
-            yield f"{name} was down for {found.value:,.3g} s."
+            yield f"{name} was down for {brief(found, SECONDS)}."
 
 
 def _value(run: StoredRun, replica: str, figure: str) -> float:

@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from analysis.estimates import Estimate, simulated_estimate
 from analysis.findings.bottlenecks import run_reasons
 from analysis.findings.finding import KeyFigure, Standing, Verdict, judged, worst
 from analysis.findings.validations import promised_figure
-from analysis.findings.wording import (
+from analysis.slo import Slo
+from analysis.stored.run import StoredRun
+from analysis.wording import (
     DOLLARS,
     MILLISECONDS,
     RATE,
@@ -18,13 +21,13 @@ from analysis.findings.wording import (
     UNITS,
     Unit,
     bare,
+    brief,
     percent,
     plural,
+    setting,
     with_unit,
     worded,
 )
-from analysis.slo import Slo
-from analysis.stored.run import Estimate, StoredRun
 
 _TOLERATED_UNANSWERED = 0.01
 """Share of requests without an answer up to which latencies of the others may show that a limit holds; as in
@@ -50,9 +53,7 @@ def run_verdict(run: StoredRun) -> Verdict:
 def limits_in_words(slo: Slo) -> str:
     """The limits of a request, such as ``TTFT 300 ms and TPOT 60 ms``."""
     limits = {"TTFT": slo.ttft_s, "TPOT": slo.tpot_s, "E2E": slo.e2el_s}
-    parts = [
-        f"{name} {worded(Estimate(value=limit), MILLISECONDS)}" for name, limit in limits.items() if limit is not None
-    ]
+    parts = [f"{name} {setting(limit, MILLISECONDS)}" for name, limit in limits.items() if limit is not None]
     return " and ".join(parts) if len(parts) < 3 else f"{parts[0]}, {parts[1]} and {parts[2]}"
 
 
@@ -86,19 +87,15 @@ def _on_promise(run: StoredRun, limits: list[dict[str, Any]]) -> tuple[str, Stan
 
 
 def _standing(run: StoredRun, figure: Mapping[str, Any]) -> Standing:
-    found = judged(_simulated(figure), figure["limit"])
+    found = judged(simulated_estimate(figure), figure["limit"])
     # Turning requests away makes the others fast.
     return "undecided" if found == "holds" and _unanswered_share(run) > _TOLERATED_UNANSWERED else found
 
 
-def _simulated(figure: Mapping[str, Any]) -> Estimate:
-    return Estimate(value=figure["simulated"], low=figure["low"], high=figure["high"])
-
-
 def _limit_words(figure: Mapping[str, Any]) -> str:
     unit = UNITS[figure["unit"]]
-    limit = worded(Estimate(value=figure["limit"]), unit)
-    return f"{_named(figure['name'])} is {worded(_simulated(figure), unit)}, with a limit of {limit}"
+    limit = setting(figure["limit"], unit)
+    return f"{_named(figure['name'])} is {worded(simulated_estimate(figure), unit)}, with a limit of {limit}"
 
 
 def _named(name: str) -> str:
@@ -139,13 +136,12 @@ def _unanswered_share(run: StoredRun) -> float:
 def _figures(run: StoredRun, limits: list[dict[str, Any]]) -> Iterator[KeyFigure]:
     for figure in limits:
         unit = UNITS[figure["unit"]]
-        value, interval = bare(_simulated(figure), unit)
-        limit = worded(Estimate(value=figure["limit"]), unit)
+        value, interval = bare(simulated_estimate(figure), unit)
         yield KeyFigure(
             label=_named(figure["name"]),
             value=with_unit(value, unit),
             interval=interval,
-            detail=f"at most {limit}",
+            detail=f"at most {setting(figure['limit'], unit)}",
             standing=_standing(run, figure),
         )
     slo, attainment = run.slo, run.estimate("overall", "slo_attainment")
@@ -184,7 +180,7 @@ def _cost(run: StoredRun) -> Iterator[KeyFigure]:
     if per_tokens is None:
         return
     per_hour = run.estimate("cost", "per_hour_usd")
-    note = "" if per_hour is None else f"{with_unit(bare(per_hour, DOLLARS)[0], DOLLARS)} per hour"
+    note = "" if per_hour is None else f"{brief(per_hour, DOLLARS)} per hour"
     yield _key_figure("cost per million output tokens", per_tokens, DOLLARS, note)
     if (good := run.estimate("cost", "per_1000_good_usd")) is not None:
         yield _key_figure("cost per 1,000 good answers", good, DOLLARS)
@@ -198,7 +194,7 @@ def _caveats(run: StoredRun) -> Iterator[str]:
         yield "One replication has no confidence interval: another seed may show other figures."
     if (share := _unanswered_share(run)) > 0:
         yield (
-            f"{worded(Estimate(value=share), SHARE)} of the requests were not answered. They count as misses of the "
+            f"{brief(share, SHARE)} of the requests were not answered. They count as misses of the "
             "SLO, but latencies are of the requests that have them."
         )
     if shared := _shared_without_contention(run):

@@ -6,11 +6,10 @@ figures whose intervals overlap are not said to differ.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from analysis.stored.run import Estimate
+from analysis.estimates import Estimate
 
 Standing = Literal["holds", "broken", "undecided", "measured", "promised"]
 """What is known: a limit holds, is broken, or neither was shown; figures without a limit that could be judged; figures
@@ -69,14 +68,6 @@ def judged(estimate: Estimate, limit: float) -> Standing:
     if estimate.high <= limit:
         return "holds"
     return "broken" if estimate.low > limit else "undecided"
-
-
-def interval_of(content: Mapping[str, Any] | None) -> Estimate | None:
-    """A figure with its interval as documents keep it, with ``mean`` or ``estimate``; ``None`` if there is none."""
-    if content is None:
-        return None
-    value = content.get("mean", content.get("estimate"))
-    return None if value is None else Estimate(value=value, low=content.get("low"), high=content.get("high"))
 
 
 def overlap(one: Estimate, other: Estimate) -> bool | None:

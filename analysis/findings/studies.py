@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from analysis.findings.finding import KeyFigure, Verdict, interval_of
-from analysis.findings.wording import MILLISECONDS, RATE, SCORE, SHARE, UNITS, percent, plural, worded
+from analysis.estimates import Estimate, estimate_of
+from analysis.findings.finding import KeyFigure, Verdict
 from analysis.stored.results import StoredDocument
-from analysis.stored.run import Estimate
+from analysis.wording import MILLISECONDS, RATE, SCORE, SHARE, UNITS, brief, percent, plural, setting, worded
 
 
 def plan_verdict(document: StoredDocument) -> Verdict:
@@ -25,7 +25,7 @@ def plan_verdict(document: StoredDocument) -> Verdict:
         subject=subject,
         source=f"{'shown to hold by simulation' if proof else 'read off load-latency curves'} when it was made",
         standing="promised",
-        headline=f"The plan promises a score of {_score(promise['score'])}{_slo_words(promise)}.",
+        headline=f"The plan promises a score of {brief(promise['score'], SCORE)}{_slo_words(promise)}.",
         figures=tuple(_promised_figures(promise)),
         reasons=(f"Proof: {proof}.",) if proof else (),
         caveats=() if proof else (untested,),
@@ -47,29 +47,24 @@ def _promised_figures(promise: Mapping[str, Any]) -> Iterator[KeyFigure]:
         for slo in load["slos"]:
             late_share = slo["statistic"] != "mean" and slo["limit"] != slo["target_s"]
             unit = SHARE if late_share else MILLISECONDS
-            target = worded(Estimate(value=slo["target_s"]), MILLISECONDS)
+            target = setting(slo["target_s"], MILLISECONDS)
             of = f" of {slo['model']}" if slo["model"] else ""
-            at = f" at {worded(Estimate(value=load['rate_per_s']), RATE)}" if several else ""
+            at = f" at {setting(load['rate_per_s'], RATE)}" if several else ""
             words = f"later than {target} {slo['metric'].upper()}" if late_share else _statistic(slo)
-            limit = worded(Estimate(value=slo["limit"]), unit)
             yield KeyFigure(
                 label=f"{words}{of}{at}",
-                value=worded(Estimate(value=slo["value"]), unit),
-                detail=f"at most {limit}",
+                value=brief(slo["value"], unit),
+                detail=f"at most {setting(slo['limit'], unit)}",
                 standing="promised",
             )
     bound = promise["bound"]
-    detail = "" if bound is None else f"no plan of this problem exceeds {_score(bound)}"
-    yield KeyFigure(label="score, predicted", value=_score(promise["score"]), detail=detail, standing="promised")
+    detail = "" if bound is None else f"no plan of this problem exceeds {brief(bound, SCORE)}"
+    yield KeyFigure(label="score, predicted", value=brief(promise["score"], SCORE), detail=detail, standing="promised")
 
 
 def _statistic(slo: Mapping[str, Any]) -> str:
     statistic = slo["statistic"] if slo["statistic"] == "mean" else slo["statistic"].upper()
     return f"{statistic} {slo['metric'].upper()}"
-
-
-def _score(value: float) -> str:
-    return worded(Estimate(value=value), SCORE)
 
 
 def stress_verdict(document: StoredDocument) -> Verdict:
@@ -128,7 +123,7 @@ def comparison_verdict(document: StoredDocument) -> Verdict:
 
 def _told_difference(difference: Mapping[str, Any] | None) -> Estimate | None:
     """A difference that test and interval agree on; Holm's test alone is the sharper of the two."""
-    estimate = interval_of(difference)
+    estimate = estimate_of(difference)
     if difference is None or estimate is None or estimate.low is None or estimate.high is None:
         return None
     return estimate if difference["significant"] and not estimate.low <= 0 <= estimate.high else None
@@ -145,11 +140,11 @@ def frontier_verdict(document: StoredDocument) -> Verdict:
         rows = sorted((row for row in points if row["sweep"] == sweep), key=lambda row: float(row[key]))
         possible = [row for row in rows if row["feasible"] == "True"]
         if possible:
-            first, last = possible[0], possible[-1]
-            sentences.append(
-                f"Over {words}, the best score goes from {_score(float(first['score']))} at {float(first[key]):,.4g} "
-                f"{unit} to {_score(float(last['score']))} at {float(last[key]):,.4g} {unit}."
+            first, last = (
+                f"{brief(float(row['score']), SCORE)} at {float(row[key]):,.4g} {unit}"
+                for row in (possible[0], possible[-1])
             )
+            sentences.append(f"Over {words}, the best score goes from {first} to {last}.")
         if none := [f"{float(row[key]):,.4g}" for row in rows if row["feasible"] != "True"]:
             sentences.append(f"No plan keeps the SLOs at {', '.join(none)} {unit}.")
     settings = document.content["manifest"].get("settings", {})

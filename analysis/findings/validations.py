@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from analysis.findings.finding import KeyFigure, Verdict, interval_of, overlap
-from analysis.findings.wording import MILLISECONDS, SCORE, SHARE, UNITS, bare, percent, plural, with_unit, worded
+from analysis.estimates import Estimate, estimate_of, simulated_estimate
+from analysis.findings.finding import KeyFigure, Verdict, overlap
 from analysis.stored.results import StoredDocument
-from analysis.stored.run import Estimate
+from analysis.wording import MILLISECONDS, SCORE, SHARE, UNITS, bare, brief, percent, plural, with_unit, worded
 
 _HEADLINES = {
     "holds": "The plan holds",
@@ -42,7 +42,7 @@ def validation_verdict(document: StoredDocument) -> Verdict:
 
 
 def _slo_words(slo: Mapping[str, Any]) -> str:
-    found = interval_of(slo["statistic_s"])
+    found = estimate_of(slo["statistic_s"])
     limited, _, limit = slo["slo"].partition(" <= ")
     if found is None:
         return f"{limited} falls on requests that were never answered, with a limit of {limit}"
@@ -58,7 +58,7 @@ def _counted(slos: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _slo_figure(slo: Mapping[str, Any]) -> KeyFigure:
-    found = interval_of(slo["statistic_s"])
+    found = estimate_of(slo["statistic_s"])
     limited, _, limit = slo["slo"].partition(" <= ")
     value, interval = ("never", "") if found is None else bare(found, MILLISECONDS)
     return KeyFigure(
@@ -81,15 +81,14 @@ def _promised_scores(content: Mapping[str, Any]) -> Iterator[KeyFigure]:
 
 def promised_figure(figure: Mapping[str, Any]) -> KeyFigure:
     """A promised score next to its outcome."""
-    found = Estimate(value=figure["simulated"], low=figure["low"], high=figure["high"])
-    value, interval = bare(found, SCORE)
-    promised, _ = bare(Estimate(value=figure["promised"]), SCORE)
-    return KeyFigure(label=figure["name"], value=value, interval=interval, detail=f"promised {promised}")
+    value, interval = bare(simulated_estimate(figure), SCORE)
+    detail = f"promised {brief(figure['promised'], SCORE)}"
+    return KeyFigure(label=figure["name"], value=value, interval=interval, detail=detail)
 
 
 def _reasons(content: Mapping[str, Any], slo: Mapping[str, Any]) -> Iterator[str]:
     yield from _slowest_model(content, slo)
-    if (unanswered := interval_of(slo["unanswered"])) and unanswered.value > 0:
+    if (unanswered := estimate_of(slo["unanswered"])) and unanswered.value > 0:
         yield f"{worded(unanswered, SHARE)} of the requests that the SLO is about were never answered."
     if "gap" not in content:
         yield "What came between promise and outcome is not in this file; validate with --gap to find out."
@@ -103,7 +102,7 @@ def _reasons(content: Mapping[str, Any], slo: Mapping[str, Any]) -> Iterator[str
 def _slowest_model(content: Mapping[str, Any], slo: Mapping[str, Any]) -> Iterator[str]:
     found: dict[str, Estimate] = {}
     for name, group in content["simulated"]["by_model"].items():
-        estimate = interval_of(group[f"{slo['metric']}_s"].get(slo["statistic"]))
+        estimate = estimate_of(group[f"{slo['metric']}_s"].get(slo["statistic"]))
         if estimate is not None:
             found[name] = estimate
     if len(found) < 2:
@@ -120,21 +119,21 @@ def _slowest_model(content: Mapping[str, Any], slo: Mapping[str, Any]) -> Iterat
 
 def _gap_reason(gap: Mapping[str, Any], explanations: Mapping[str, str]) -> Iterator[str]:
     """The cause that worsened a figure most, if the figure got worse than promised."""
-    simulated = interval_of(gap["simulated"])
+    simulated = estimate_of(gap["simulated"])
     if gap["effects"] is None or simulated is None:
         return
     unit = UNITS[gap["unit"]]
     worse = -1.0 if gap["unit"] == "score" else 1.0
     if worse * (simulated.value - gap["promised"]) <= 0:
         return
-    causes = {name: interval_of(entry["effect"]) for name, entry in gap["effects"]["causes"].items()}
-    causes["left over (curves)"] = interval_of(gap["left_over"])
+    causes = {name: estimate_of(entry["effect"]) for name, entry in gap["effects"]["causes"].items()}
+    causes["left over (curves)"] = estimate_of(gap["left_over"])
     known = {name: effect for name, effect in causes.items() if effect is not None}
     name = max(known, key=lambda cause: worse * known[cause].value)
     effect = known[name]
     if worse * effect.value <= 0:
         return
-    promised = worded(Estimate(value=gap["promised"]), unit)
+    promised = brief(gap["promised"], unit)
     start = f"{gap['name'][0].upper()}{gap['name'][1:]}: {promised} promised, {worded(simulated, unit)} simulated. "
     how = f" ({explanations[name]})" if name in explanations else ""
     told = effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high

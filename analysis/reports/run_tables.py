@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from analysis.estimates import Estimate
 from analysis.findings.finding import overlap
-from analysis.findings.wording import COUNT, DOLLARS, MILLISECONDS, RATE, SCORE, SECONDS, SHARE, Unit, bare
 from analysis.reports.tables import Cell, PageTable, figure_cell, heading
-from analysis.stored.run import Estimate, StoredRun
+from analysis.stored.run import StoredRun
+from analysis.wording import COUNT, DOLLARS, MILLISECONDS, RATE, SCORE, SECONDS, SHARE, Unit, bare
 
 _Keys = tuple[str, ...]
 

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from analysis.charts.chart import Table
-from analysis.findings.wording import Unit, bare
-from analysis.stored.run import Estimate
+from analysis.estimates import Estimate
+from analysis.wording import Unit, bare
 
 _NUMBER = re.compile(r"^[\[$+\N{MINUS SIGN}-]?\d")
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.estimates import Estimate, estimate_of
 from analysis.slo import Slo
 from analysis.stored.json_files import RUN_SCHEMA_VERSION, check_keys, check_version, read_object
 from analysis.stored.tables import read_table
@@ -28,15 +29,6 @@ _REQUEST_NUMBERS = (
 _OF_PROMPTS = ("predicted_score", "outcome")
 _SAMPLE_NUMBERS = ("time_s", "running", "waiting", "kv_used_frac", "busy")
 _NEEDED = ("summary.json", "cluster.json", "scenario.yaml")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A figure of a summary; with several replications their mean, and its confidence interval."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,16 +120,7 @@ class StoredRun:
         --------
         ``run.estimate("by_model", "chat", "ttft_s", "p95")``
         """
-        found = self._found(keys)
-        if found is None:
-            return None
-        if isinstance(found, Mapping):
-            return (
-                None
-                if found.get("mean") is None
-                else Estimate(value=found["mean"], low=found["low"], high=found["high"])
-            )
-        return Estimate(value=float(found))
+        return estimate_of(self._found(keys))
 
     def entry(self, *keys: str) -> Mapping[str, Any]:
         """A part of the summary by its keys; empty if it has none there."""

@@ -12,8 +12,7 @@ def exercises_page(lesson: Lesson, *, solutions: bool) -> str:
     """All exercises, with their solutions if wanted, as Markdown."""
     lines = [f"# {lesson.about.title}: exercises", ""]
     for number, exercise in enumerate(lesson.about.exercises, start=1):
-        unit = f" (in {exercise.unit})" if exercise.unit else ""
-        lines += [f"**{number}.** {exercise.text.strip()}{'' if solutions else unit}", ""]
+        lines += [f"**{number}.** {exercise.text.strip()}", ""]
         if solutions:
             answer = f"{exercise.answer:,.6g} {exercise.unit}".strip()
             lines += [f"*Answer: {answer}.* {exercise.solution.strip()}", ""]

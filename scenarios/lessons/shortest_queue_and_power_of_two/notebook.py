@@ -31,7 +31,7 @@ from scenarios.theory.evidence import Row, check_rows, mean_over
 from scenarios.theory.stationary import StationaryRun, stationary_runs
 
 sns.set_theme(style="whitegrid", palette="colorblind")
-REPLICATIONS = replications(8)
+REPLICATIONS = replications(7)
 RULES = {"random": "random", "power-of-two": "better of two", "least-requests": "shortest of all"}
 
 
