@@ -30,6 +30,7 @@ SECTIONS = (
     "validation",
     "comparison",
     "planning",
+    "reporting",
 )
 
 
@@ -94,6 +95,12 @@ def _planning(*, quick: bool) -> Iterator[Figure]:
     yield from planning_figures(quick=quick)
 
 
+def _reporting(requests: int) -> Iterator[Figure]:
+    from benchmarks.reporting import reporting_figures
+
+    yield from reporting_figures(requests)
+
+
 def _sections(*, full: bool, quick: bool, repeats: int) -> list[Section]:
     scale = 0.1 if quick else 1.0
     sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000) if full else (10_000, 30_000, 100_000)
@@ -112,6 +119,7 @@ def _sections(*, full: bool, quick: bool, repeats: int) -> list[Section]:
         ("validation", partial(_validation, sizes[1:])),
         ("comparison", partial(_comparison, tuple(size for size in sizes[-2:] if size <= 100_000))),
         ("planning", partial(_planning, quick=quick)),
+        ("reporting", partial(_reporting, int(100_000 * scale))),
     ]
 
 
