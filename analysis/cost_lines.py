@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from analysis.costs import BY_BUSY_TIME
-from analysis.figure_texts import figure_text, point
+from analysis.estimates import estimate_of, value_of
 from analysis.summary import Summary
+from analysis.wording import COUNT, DOLLARS, NUMBER, Unit, in_column, plus_minus
 
+_KILOWATTS = Unit(factor=1e-3)
 _PRICES = (
     ("per_million_output_tokens_usd", "per million output tokens"),
     ("per_1000_answers_usd", "per 1,000 answers"),
@@ -25,19 +26,20 @@ def cost_lines(cost: Summary | None) -> Iterator[str]:
     """
     if cost is None:
         return
-    gpus = f"{point(cost['gpus']):g} x {cost['gpu'] or 'GPU'}"
+    gpus = f"{in_column(value_of(cost['gpus']), COUNT)} x {cost['gpu'] or 'GPU'}"
     if cost["per_hour_usd"] is not None:
-        parts = [f"{figure_text(point(cost['per_hour_usd']), 'usd')} per hour ({gpus})"]
+        parts = [f"{in_column(value_of(cost['per_hour_usd']), DOLLARS)} per hour ({gpus})"]
         parts += [_part(cost, key, words) for key, words in _PRICES if cost[key] is not None]
         if cost["per_1000_good_usd"] is not None:
             parts.append(_part(cost, "per_1000_good_usd", f"per 1,000 {good_words(cost)}"))
         yield f"Cost: {', '.join(parts)}"
     if cost["power_w"] is not None:
-        parts = [f"{_kilowatts(cost['power_w'])} ({gpus})"]
+        parts = [f"{in_column(value_of(cost['power_w']), _KILOWATTS)} kW ({gpus})"]
         if cost["joules_per_answer"] is not None:
-            parts.append(f"{figure_text(cost['joules_per_answer'], 'rate')} J per answer")
+            parts.append(f"{plus_minus(estimate_of(cost['joules_per_answer']), NUMBER)} J per answer")
         if cost["kwh_per_million_output_tokens"] is not None:
-            parts.append(f"{figure_text(cost['kwh_per_million_output_tokens'], 'rate')} kWh per million output tokens")
+            energy = plus_minus(estimate_of(cost["kwh_per_million_output_tokens"]), NUMBER)
+            parts.append(f"{energy} kWh per million output tokens")
         kind = "by busy time" if cost["energy_model"] == BY_BUSY_TIME else "always busy"
         yield f"Energy, at most ({kind}): {', '.join(parts)}"
 
@@ -49,8 +51,4 @@ def good_words(cost: Summary) -> str:
 
 
 def _part(cost: Summary, key: str, words: str) -> str:
-    return f"{figure_text(cost[key], 'usd')} {words}"
-
-
-def _kilowatts(power_w: Any) -> str:
-    return f"{point(power_w) / 1e3:.3g} kW"
+    return f"{plus_minus(estimate_of(cost[key]), DOLLARS)} {words}"

@@ -62,6 +62,12 @@ class Slo:
             limits[metric] = _milliseconds(metric, limit)
         return cls(**{f"{metric}_s": limit / 1e3 for metric, limit in limits.items()})
 
+    @property
+    def limits_s(self) -> dict[str, float]:
+        """The limits that there are, by ``ttft``, ``tpot`` and ``e2e``."""
+        limits = {"ttft": self.ttft_s, "tpot": self.tpot_s, "e2e": self.e2el_s}
+        return {latency: limit for latency, limit in limits.items() if limit is not None}
+
     def __str__(self) -> str:
         limits = zip(SLO_METRICS, (self.ttft_s, self.tpot_s, self.e2el_s), strict=True)
         return " ".join(f"{metric}:{limit * 1e3:g}" for metric, limit in limits if limit is not None)

@@ -33,6 +33,12 @@ E2E_PARTS = (*TTFT_PARTS, "decode", "decode_interference", "preempted_later", "d
 took beyond that.  ``preempted_later``: waiting again after a preemption.  ``detokenise``: from the last token to the
 client."""
 
+
+def part_name(part: str) -> str:
+    """A part as it is shown, such as ``router and API``."""
+    return part.replace("_", " ").replace("api", "API")
+
+
 SLOWEST_SHARE = 0.05
 """Share of a group's requests that count as its slowest."""
 

@@ -9,6 +9,7 @@ decimals (:func:`in_column`), so that figures can be compared down the column, a
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from analysis.estimates import Estimate
@@ -44,7 +45,7 @@ class Unit:
     """Name of the unit of differences, where it is another one."""
     columns: tuple[tuple[float, int], ...] = ((1000.0, 0), (10.0, 1))
     """In columns: from which figure on how many decimals, largest first; below, ``digits`` without zeros at the end."""
-    in_columns: str = ""
+    column_mark: str = ""
     """Written after the figure in columns, where the name is in the heading."""
     counts: bool = False
     """Whether whole numbers have no decimals in columns either."""
@@ -61,7 +62,7 @@ MILLISECONDS = Unit(name="ms", factor=1e3, columns=((100.0, 0), (0.0, 1)))
 SECONDS = Unit(name="s")
 DURATION = replace(MILLISECONDS, larger=SECONDS)
 SHARE = Unit(
-    name="%", factor=100.0, most=100.0, least_decimals=1, difference="points", columns=((0.0, 1),), in_columns="%"
+    name="%", factor=100.0, most=100.0, least_decimals=1, difference="points", columns=((0.0, 1),), column_mark="%"
 )
 SCORE = Unit(least=-math.inf, digits=4, decimals=4, least_decimals=4, columns=((0.0, 4),))
 RATE = Unit(name="/s")
@@ -72,9 +73,9 @@ COUNT = Unit(columns=((0.0, 1),), counts=True)
 DOLLARS = Unit(before="$", decimals=3, columns=((1.0, 2),))
 
 UNITS = {
-    "s": MILLISECONDS, "share": SHARE, "score": SCORE, "requests/s": RATE, "rate": RATE, "number": NUMBER,
+    "s": MILLISECONDS, "share": SHARE, "score": SCORE, "requests/s": RATE, "rate": NUMBER, "number": NUMBER,
 }  # fmt: skip
-"""By the names that promises, gaps and comparisons use."""
+"""By the names that promises, gaps and comparisons use; the title of a compared rate says what it is of."""
 
 
 # ---------------------------------------------------------------------- in sentences, charts and pages
@@ -161,6 +162,22 @@ def plural(count: float, one: str, many: str | None = None) -> str:
     return f"{_number(count, 0 if count == int(count) else 1)} {words}"
 
 
+def listed(parts: Sequence[str]) -> str:
+    """Parts of a sentence, such as ``a, b and c``."""
+    return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
+
+
+def ranges(numbers: Iterable[int], separator: str = ", ") -> str:
+    """Whole numbers with neighbours joined, such as ``0-3, 6`` for 0, 1, 2, 3 and 6."""
+    parts: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if parts and parts[-1][1] == number - 1:
+            parts[-1] = (parts[-1][0], number)
+        else:
+            parts.append((number, number))
+    return separator.join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
+
+
 # ---------------------------------------------------------------------- in columns of a terminal
 
 
@@ -174,7 +191,7 @@ def in_column(value: float | None, unit: Unit) -> str:
     else:
         decimals = next((decimals for least, decimals in unit.columns if abs(value) >= least), None)
         text = _significant(value, unit.digits) if decimals is None else _number(value, decimals)
-    return f"{unit.before}{text}{unit.in_columns}"
+    return f"{unit.before}{text}{unit.column_mark}"
 
 
 def plus_minus(estimate: Estimate | None, unit: Unit) -> str:

@@ -15,10 +15,10 @@ def check_output(option: str, path: Path, *, overwrite: bool) -> None:
     ------
     InputError
         Naming the option: the folder does not exist or cannot be written to, or the file exists and ``overwrite`` is
-        false, or is a device or a folder, which a result would take the place of.
+        false, or is a link, a device or a folder, which a result would take the place of.
     """
     check_output_folder(option, path.absolute().parent)
-    if path.exists() and not path.is_file():
+    if path.is_symlink() or (path.exists() and not path.is_file()):
         raise InputError(f"{option} {path} is no ordinary file; allowed: a new file, or one to replace")
     if path.exists() and not overwrite:
         raise InputError(f"{option} {path} exists already; choose another place, or give --overwrite to replace it")

@@ -48,14 +48,17 @@ def resimulate(
     Raises
     ------
     InputError
-        There is no such replication; the scenario or a trace is not what it was; or the simulation comes out
-        otherwise, because a file that the scenario names or routerwise itself has changed.
+        There is no such replication, or no request before the end; the scenario or a trace is not what it was; or the
+        simulation comes out otherwise, because a file that the scenario names or routerwise itself has changed.
     """
     if not 0 <= replication < stored.replications:
         raise invalid("--replication", replication, f"0 to {stored.replications - 1}, those of {stored.path}")
     path = stored.path / "scenario.yaml"
     if hashlib.sha256(path.read_bytes()).hexdigest() != _recorded(stored, "scenario_sha256"):
         raise InputError(f"{path} has changed since the run was simulated; simulate the scenario again")
+    first_s = float(stored.requests_of(replication)["arrival_s"].min())
+    if until_s <= first_s:
+        raise InputError(f"{stored.path} has no request before {until_s:g} s: the first one comes at {first_s:g} s")
     scenario = load_scenario(str(path))
     _check_traces(stored, scenario.workload)
     if until_s < (math.inf if scenario.run.until_s is None else scenario.run.until_s):

@@ -25,6 +25,11 @@ def edited(path: Path, change) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
+def plain(text: str) -> str:
+    """A text with the spaces and signs of a keyboard."""
+    return text.replace("\N{NO-BREAK SPACE}", " ").replace("\N{MINUS SIGN}", "-")
+
+
 class Drawn:
     """A panel after drawing: texts, lines, and whether texts collide."""
 
@@ -55,7 +60,7 @@ class Drawn:
         found += [tick.get_text() for axis in (axes.xaxis, axes.yaxis) for tick in axis.get_ticklabels()]
         if axes.get_legend() is not None:
             found += [text.get_text() for text in axes.get_legend().get_texts()]
-        return [text for text in found if text]
+        return [plain(text) for text in found if text]
 
     def overlaps(self) -> int:
         """Pairs of texts on the axes that cover each other."""

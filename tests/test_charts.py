@@ -1,22 +1,21 @@
 """Charts of runs: what they show is what was stored, and it can be read."""
 
 import itertools
-import math
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from chart_cases import SHARED_GPUS, Drawn, edited, simulated
+from chart_cases import SHARED_GPUS, Drawn, edited, plain, simulated
 
 from analysis.charts.catalogue import CHARTS
 from analysis.charts.chart import Chart, NoData, Panel
 from analysis.charts.dots import Row, Scale, Series, dot_panel
 from analysis.charts.rendering import panel_svg, write_chart
-from analysis.charts.style import colours, dashes, markers
-from analysis.charts.wording import estimate_text, limit_text, percent_text, rate_text, seconds_text, shortened
-from analysis.stored.results import read_results
+from analysis.charts.style import colours, dashes, markers, shortened, told_apart
 from analysis.estimates import Estimate
+from analysis.stored.results import read_results
+from analysis.wording import SHARE, brief
 
 UNITS = ("(s)", "(ms)", "(min)", "(%)", "per ", "requests", "score", "$")
 OF_RUNS = ("cluster", "attainment", "latency", "timeline", "time-parts", "quality", "load", "cost")
@@ -107,7 +106,7 @@ def test_latency_lines_are_the_shares_of_slower_requests(make, folder):
     for place in range(0, len(x), 37):
         assert share[place] == pytest.approx((ttft_s > x[place] * unit_s + 1e-12).mean(), abs=1.5 / len(ttft_s))
     missed = (ttft_s > 0.3).mean()
-    assert label == f"codellama-34b, {percent_text(missed)} missed"
+    assert label == f"codellama-34b, {brief(missed, SHARE)} missed"
 
 
 def test_unanswered_requests_are_slower_than_any_limit(folder, tmp_path):
@@ -125,8 +124,26 @@ def test_unanswered_requests_are_slower_than_any_limit(folder, tmp_path):
     drawn = Drawn(chart.panels[0])
     (label,) = (label for label in drawn.lines if label.startswith("llama-7b"))
     assert drawn.values(label)[1].min() >= 0.25
-    missed = float(label.split(", ")[1].split(" ")[0])
+    missed = float(plain(label).split(", ")[1].split(" ")[0])
     assert 25.0 <= missed <= 27.0
+
+
+def test_answers_of_one_token_keep_a_limit_on_the_time_per_token(folder, tmp_path):
+    shutil.copytree(folder / "crash", tmp_path / "run")
+    edited(tmp_path / "run" / "summary.json", lambda summary: summary.update(slo="tpot:0.001"))
+    path = tmp_path / "run" / "requests.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    heading = lines[0].split(",")
+    lines = [
+        ",".join((dict(zip(heading, line.split(","), strict=True)) | {"status": "finished"}).values()) for line in lines
+    ]
+    lines[0] = ",".join(heading)
+    for number in range(1, len(lines), 2):
+        lines[number] = ",".join((dict(zip(heading, lines[number].split(","), strict=True)) | {"tpot_s": ""}).values())
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    chart = CHARTS["latency"].make(read_results([tmp_path / "run"]))
+    (label,) = (label for label in Drawn(panel_of(chart, "Time per output token")).lines if label.startswith("llama"))
+    assert 49.0 <= float(plain(label).split(", ")[1].split(" ")[0]) <= 50.0
 
 
 def test_several_runs_are_one_line_each_and_have_no_limit_if_it_is_not_the_same(make):
@@ -155,8 +172,18 @@ def test_the_timeline_shows_the_outage_and_the_warmup(make):
     assert "a replica is down" in drawn.texts
     span = drawn.axes.patches[0].get_extents().transformed(drawn.axes.transData.inverted())
     assert (span.x0, span.x1) == (pytest.approx(300.0), pytest.approx(350.0))
-    assert ("a replica is down", "llama-7b/0", "", "", "300 s to 350 s") in crash.table.rows
+    rows = [tuple(map(plain, row)) for row in crash.table.rows]
+    assert ("a replica is down", "llama-7b/0", "", "", "300 s to 350 s") in rows
     assert "warm-up" in Drawn(make("timeline", "one").panels[0]).texts
+
+
+def test_an_outage_and_the_warmup_look_different_on_a_page(make):
+    """A hatch in the colour of its face cannot be seen."""
+    hatched = panel_svg(panel_of(make("timeline", "crash"), "Waiting requests"), "x")
+    assert '<pattern id="x-' in hatched
+    assert 'fill="var(--muted)"' not in hatched
+    assert 'fill="none"' in hatched
+    assert "fill: var(--muted); opacity: 0.16" in panel_svg(make("timeline", "one").panels[0], "x")
 
 
 def test_arrivals_over_time_add_up_to_the_requests(make, folder):
@@ -206,7 +233,7 @@ def test_quality_shows_predicted_and_achieved(make, folder):
     run = read_results([folder / "one"]).runs[0]
     drawn = Drawn(panel_of(make("quality", "one"), "Score"))
     for name in ("predicted", "achieved"):
-        assert f"{run.number('overall', 'quality', name):.3f}" in drawn.texts
+        assert f"{run.number('overall', 'quality', name):.4f}" in drawn.texts
         assert name in drawn.texts
     shares = Drawn(panel_of(make("quality", "one"), "Traffic"))
     assert {"llama-7b", "llama-13b", "codellama-34b"} <= set(shares.texts)
@@ -301,9 +328,9 @@ def test_series_can_be_told_apart_without_colour_beyond_the_palette():
 
 def test_dots_stay_within_what_is_possible():
     row = Row(label="all", dots=(Estimate(value=0.97, low=0.9, high=1.04),), limit=0.95)
-    scale = Scale(label="share (%)", factor=100.0, low=None, bounds=(0.0, 1.0))
+    scale = Scale(label="share (%)", unit=SHARE, low=None, bounds=(0.0, 1.0))
     series = [Series(label="run", colour="#0072b2")]
-    drawn = Drawn(dot_panel("x", [row], series, scale, percent_text))
+    drawn = Drawn(dot_panel("x", [row], series, scale))
     ends = [value for line in drawn.axes.get_lines() for value in line.get_xdata()]
     assert max(ends) == pytest.approx(100.0)
     assert min(ends) == pytest.approx(90.0)
@@ -316,22 +343,27 @@ def test_a_caption_is_part_of_the_picture_of_an_empty_panel(tmp_path):
     assert "A caption." in Path(tmp_path / "x.svg").read_text(encoding="utf-8")
 
 
-# ---------------------------------------------------------------------- words
+def test_long_names_keep_their_ends():
+    assert shortened("a" * 30) == "a" * 13 + "…" + "a" * 8
+    assert shortened("short") == "short"
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (seconds_text(0.0527), "52.7 ms"), (seconds_text(0.000049), "0.049 ms"), (seconds_text(2.7849), "2.78 s"),
-        (seconds_text(1234.5), "1,234 s"), (seconds_text(0.0), "0"), (seconds_text(math.nan), "-"),
-        (seconds_text(-0.05), "-50.0 ms"),
-        (percent_text(0.9476), "94.8 %"), (percent_text(1.0), "100 %"), (percent_text(0.0), "0 %"),
-        (percent_text(0.99962), "99.96 %"), (percent_text(0.999999), "100 %"), (percent_text(0.55), "55.0 %"),
-        (rate_text(39.94), "39.9"), (rate_text(12_400.0), "12,400"), (rate_text(0.0294), "0.029"),
-        (limit_text(0.3), "300 ms"), (limit_text(2.0), "2 s"), (shortened("a" * 30), "a" * 13 + "…" + "a" * 8),
-        (estimate_text(Estimate(value=0.5, low=0.25, high=0.75), percent_text), "50.0 % [25.0 %, 75.0 %]"),
-        (estimate_text(None, percent_text), "-"),
-    ],
-)  # fmt: skip
-def test_figures_have_as_many_decimals_as_mean_something(text, expected):
-    assert text == expected
+def test_names_that_would_look_alike_begin_where_they_differ():
+    names = [f"org/very-long-model-name-{number}-instruct" for number in (10, 12)]
+    assert told_apart([*names, "short"]) == {
+        names[0]: "…10-instruct",
+        names[1]: "…12-instruct",
+        "short": "short",
+    }
+    assert len(set(told_apart([f"{'a' * 40}{number}" for number in range(30)]).values())) == 30
+
+
+def test_names_that_the_font_lacks_are_no_warnings(folder, tmp_path, recwarn):
+    shutil.copytree(folder / "crash", tmp_path / "run")
+    for name in ("summary.json", "cluster.json", "requests.csv", "timeseries.csv", "outages.csv", "scenario.yaml"):
+        path = tmp_path / "run" / name
+        path.write_text(path.read_text(encoding="utf-8").replace("llama-7b", "日本語"), encoding="utf-8")
+    chart = CHARTS["latency"].make(read_results([tmp_path / "run"]))
+    write_chart(chart, tmp_path / "x.png")
+    assert "日本語" in panel_svg(chart.panels[0], "x")
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]

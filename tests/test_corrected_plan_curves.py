@@ -162,3 +162,11 @@ def test_growing_makes_what_was_seen_longer():
     problem, corrections = seen_once(rate=3.0)
     grown = corrections.growing([(0, 0, 0), (1, 0, 0)], 1.1).corrected()
     assert mean_at(grown, 0, 0, 3.0) == pytest.approx(1.1 * 1.5 * mean_at(problem, 0, 0, 3.0))
+
+
+def test_a_sighting_at_as_good_as_the_same_load_takes_the_other_s_place():
+    first = Corrections(problem=three_models()).seeing([((0, 0, 0), Sighting(rate_per_s=10.0, factor=1.2))])
+    again = first.seeing([((0, 0, 0), Sighting(rate_per_s=math.nextafter(10.0, 11.0), factor=1.5))])
+    assert list(again.sightings[0, 0, 0].values()) == [1.5]
+    other = first.seeing([((0, 0, 0), Sighting(rate_per_s=11.0, factor=1.5))])
+    assert len(other.sightings[0, 0, 0]) == 2

@@ -140,6 +140,12 @@ def test_mistakes_are_one_line(export, kept, tmp_path, arguments, says):
     assert not list((tmp_path / "here").iterdir())
 
 
+def test_a_window_before_the_first_request_is_refused(export, kept):
+    first_s = StoredRun(kept).requests_of(0)["arrival_s"][0]
+    says = refused(export("perfetto", str(kept), "--window", f":{first_s / 2:g}"))
+    assert f"has no request before {first_s / 2:g} s: the first one comes at {first_s:g} s" in says
+
+
 def test_places_are_checked_before_anything_is_simulated(export, kept, monkeypatch):
     monkeypatch.setattr("scenarios.commands.export.resimulate", lambda *_, **__: pytest.fail("simulated"))
     for kind in ("perfetto", "vllm-bench", "guidellm"):

@@ -19,6 +19,7 @@ from scenarios.replicated import PreparedScenario, simulate_replication
 from scenarios.scenario_files import load_scenario
 from sim.cluster import simulate
 from sim.cluster_spec import PolicySpec, RunSpec
+from sim.fault_spec import Crash, FaultSpec
 from sim.prompt_table import PromptTable
 from sim.prompts import PromptSpec
 from sim.results import SimulationResult
@@ -259,6 +260,42 @@ def test_answers_that_were_not_passed_on_are_slices_of_their_model(tmp_path):
     assert where == {"0": "b: requests", "0.1": "a: requests"}
     assert [name for name, _, _ in slices_of(events, "0")] == ["request", "earlier models", "prefill", "decode"]
     assert [name for name, _, _ in slices_of(events, "0.1")] == ["answer not passed on", "prefill", "decode"]
+
+
+def test_only_a_whole_answer_has_a_last_token(tmp_path):
+    requests = (
+        RequestSpec(0.0, 10, 5, "whole"),
+        RequestSpec(0.0, 10, 500, "cancelled", cancel_after_s=3.5 * TICK_S),
+        RequestSpec(0.0, 10, 500, "cut"),
+    )
+    cluster = cluster_of(one_replica(EngineSettings(max_num_seqs=3)))
+    events = traced(tmp_path, simulate(cluster, traffic(requests), RunSpec(until_s=10.5 * TICK_S)))
+    steps = [step["args"] for step in steps_of(events)]
+    assert [name for step in steps for name in step.get("first_token_of", ())] == ["whole", "cancelled", "cut"]
+    assert [name for step in steps for name in step.get("last_token_of", ())] == ["whole"]
+
+
+def test_who_is_cancelled_decodes_until_it_leaves(tmp_path):
+    """A step computes a token of one that was cancelled during it, beside the prompt of another."""
+    requests = (
+        RequestSpec(0.0, 10, 500, "cancelled", cancel_after_s=5.5 * TICK_S),
+        RequestSpec(4.5 * TICK_S, 10, 3, "new"),
+    )
+    events = traced(tmp_path, run(*requests, model=one_replica(EngineSettings(max_num_seqs=3))))
+    (mixed,) = (step["args"] for step in steps_of(events)[1:] if step["args"]["tokens"] > step["args"]["batch"])
+    assert (mixed["prefilling"], mixed["decoding"]) == (1, 1)
+
+
+def test_before_a_crash_only_what_is_known_is_said(tmp_path):
+    """The victim's first start is void: nobody knows that it was decoding beside the other one's prompt."""
+    faults = FaultSpec(load_s=(0.0,), crashes=(Crash(at_s=7.5 * TICK_S, model=0),))
+    requests = (RequestSpec(0.0, 10, 9, "victim"), RequestSpec(3.5 * TICK_S, 10, 3, "served"))
+    events = traced(tmp_path, run(*requests, faults=faults))
+    begun = [(step["name"], step["args"]) for step in steps_of(events)]
+    assert ("mixed", {"batch": 2, "tokens": 11, "kv_blocks": 2, "first_token_of": ["served"]}) in begun
+    (cut,) = (args for name, args in begun if name == "cut off")
+    assert (cut["batch"], cut["tokens"]) == (1, 0)
+    assert "decoding" not in cut
 
 
 def test_only_what_lies_in_the_window_is_shown(tmp_path):

@@ -1,4 +1,4 @@
-"""What results say in words: verdicts, reasons and caveats, and how figures are written."""
+"""What results say in words: verdicts, reasons and caveats."""
 
 import json
 import shutil
@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from analysis.estimates import Estimate
 from analysis.findings.bottlenecks import PART_WORDS, run_reasons
 from analysis.findings.deployments import run_verdict
-from analysis.findings.finding import interval_of, judged, overlap, worst
+from analysis.findings.finding import judged, overlap, worst
 from analysis.findings.studies import comparison_verdict, frontier_verdict, plan_verdict, stress_verdict
 from analysis.findings.validations import validation_verdict
 from analysis.findings.verdicts import verdicts
-from analysis.wording import COUNT, DOLLARS, MILLISECONDS, RATE, SCORE, SHARE, bare, plural, worded
 from analysis.stored.results import Results, StoredDocument
-from analysis.estimates import Estimate
 from analysis.stored.run import StoredRun
 from analysis.time_parts import TTFT_PARTS
 from scenarios.runner import RunOptions, run_scenario
@@ -32,57 +31,12 @@ def plain(text):
     return text.replace(NBSP, " ").replace(MINUS, "-")
 
 
-# ---------------------------------------------------------------------- figures
-
-
-@pytest.mark.parametrize(
-    ("figure", "unit", "text"),
-    [
-        (estimate(0.13756, 0.0934, 0.1817), MILLISECONDS, "138 ms [93, 182]"),
-        (estimate(0.1424, 0.1396, 0.1453), MILLISECONDS, "142.4 ms [139.6, 145.3]"),
-        (estimate(0.0279188, 0.024238, 0.0315993), MILLISECONDS, "28 ms [24, 32]"),
-        (estimate(0.00234), MILLISECONDS, "2.34 ms"),
-        (estimate(2.5), MILLISECONDS, "2,500 ms"),
-        (estimate(0.9476, 0.9064, 0.9888), SHARE, "94.8 % [90.6, 98.9]"),
-        (estimate(0.98, 0.95, 1.03), SHARE, "98.0 % [95.0, 100.0]"),
-        (estimate(0.01, -0.01, 0.03), SHARE, "1.0 % [0.0, 3.0]"),
-        (estimate(0.9997), SHARE, "99.97 %"),
-        (estimate(0.5371), SHARE, "53.7 %"),
-        (estimate(1.0), SHARE, "100 %"),
-        (estimate(0.07), SHARE, "7 %"),
-        (estimate(0.0), SHARE, "0 %"),
-        (estimate(1.0, 1.0, 1.0), SHARE, "100 %"),
-        (estimate(0.39417, 0.39056, 0.39778), SCORE, "0.3942 [0.3906, 0.3978]"),
-        (estimate(51.0), RATE, "51/s"),
-        (estimate(0.4356), DOLLARS, "$0.436"),
-        (estimate(13769.0), COUNT, "13,769"),
-        (estimate(0.0), COUNT, "0"),
-    ],
-)
-def test_a_figure_has_as_many_digits_as_it_is_good_for(figure, unit, text):
-    assert plain(worded(figure, unit)) == text
-
-
-def test_differences_have_a_sign_and_shares_differ_in_points():
-    assert plain(worded(estimate(-0.033, -0.038, -0.027), SHARE, signed=True)) == "-3.3 points [-3.8, -2.7]"
-    assert plain(worded(estimate(0.14, -0.013, 0.292), MILLISECONDS, signed=True)) == "+140 ms [-13, +292]"
-    assert bare(estimate(-0.00001), SHARE, signed=True)[0] == "0.00"
-
-
-def test_counts_have_their_noun():
-    assert plural(1, "replication") == "1 replication"
-    assert plural(12000, "request") == "12,000 requests"
-    assert plural(2, "axis", "axes") == "2 axes"
-
-
 def test_standings():
     assert judged(estimate(0.1, 0.09, 0.11), 0.15) == "holds"
     assert judged(estimate(0.2, 0.16, 0.24), 0.15) == "broken"
     assert judged(estimate(0.14, 0.12, 0.16), 0.15) == "undecided"
     assert judged(estimate(0.1), 0.15) == "measured", "one replication decides nothing"
     assert worst(["holds", "undecided", "broken"]) == "broken"
-    assert interval_of(None) is interval_of({"mean": None}) is None
-    assert interval_of({"estimate": 1.0, "low": 0.5, "high": 2.0}) == estimate(1.0, 0.5, 2.0)
     assert overlap(estimate(1, 0, 2), estimate(3, 2, 4)) is True
     assert overlap(estimate(1, 0, 2), estimate(3, 2.1, 4)) is False
     assert overlap(estimate(1), estimate(3, 2, 4)) is None

@@ -85,7 +85,7 @@ def test_the_answers_of_every_lesson_are_accepted(name, routerwise):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("littles-lw",), "did you mean 'littles_law'"),
+        (("littles-lw",), "did you mean 'littles-law'"),
         (("littles-law", "--answer", "1"), "NUMBER=VALUE"),
         (("littles-law", "--answer", "one=2"), "NUMBER=VALUE"),
         (("littles-law", "--answer", "1="), "NUMBER=VALUE"),
@@ -97,7 +97,8 @@ def test_the_answers_of_every_lesson_are_accepted(name, routerwise):
         (("littles-law", "--no-simulation", "--replications", "5"), "--no-simulation leaves out"),
         (("littles-law", "--no-simulation", "--json"), "--no-simulation leaves out"),
         (("littles-law", "--overwrite"), "no effect without --out"),
-        (("--exercises",), "--exercises is of a lesson; name one of: littles_law"),
+        (("--exercises",), "--exercises is of a lesson; name one of: littles-law"),
+        (("littles-law", "--answer", "2=21,000"), "your answer as a plain number"),
         (("--replications", "5"), "--replications is of a lesson"),
     ],
 )

@@ -11,6 +11,8 @@ from optimizer_cases import certify, curve_of, option_of, problem_of, score_of_c
 from optimizer.delays.delay_curves import late_share_at
 from optimizer.problem import LEFT_OUT, Option, Problem, Setup, SloTarget
 from optimizer.routing import RoutingSolver, solve_routing
+from optimizer.splits.assignment import ScoreTable
+from optimizer.splits.split_score import score_of_split
 
 TTFT = SloTarget(metric="ttft", target_s=0.2)
 
@@ -230,6 +232,35 @@ def test_non_convex_costs_of_three_models(seed: int) -> None:
     assert best <= found.bound + 1e-9
     assert found.score >= best - 1e-6
     assert found.gap <= 1e-4
+
+
+def jumping_problem(seed: int) -> Problem:
+    """Curves that jump: two of their loads are neighbours among the floating-point numbers."""
+    rng = np.random.default_rng(seed)
+    options = []
+    for _ in range(3):
+        rates = [0.0, *np.sort(rng.uniform(1.0, 15.0, 3)).tolist()]
+        latency = np.sort(rng.uniform(0.05, 0.4, 5)).tolist()
+        options.append(
+            [Option(tp=1, memory_share=0.1, curve=curve_of([*rates, np.nextafter(rates[-1], 99.0)], latency))]
+        )
+    scores = rng.random((40, 3)) * [0.6, 0.8, 1.0]
+    return problem_of(options, scores, rate_per_s=18.0, slos=[SloTarget(metric="ttft", target_s=0.22)])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_score_that_is_promised_can_be_had_where_latency_jumps(seed: int) -> None:
+    problem = jumping_problem(seed)
+    found = solve_routing(problem, (0, 0, 0))
+    best = grid_best(problem, (0, 0, 0), 40)
+    if found is None:
+        assert best == -np.inf
+        return
+    routing = found.loads[0]
+    possible = score_of_split(ScoreTable(problem.table.predicted), np.array(routing.fractions))
+    assert found.score <= possible.bound + 1e-6
+    assert true_cost(problem, (0, 0, 0), routing.fractions) <= 1.0 + 1e-6
+    assert found.score >= best - 1e-3  # latencies count from the foot of a jump
 
 
 def test_what_one_setup_taught_does_not_change_the_next() -> None:

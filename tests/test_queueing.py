@@ -127,6 +127,8 @@ def test_batch_service_of_one_is_md1():
 
 def test_a_large_batch_limit_is_no_limit():
     assert batch_service(3.0, 1.5, 60).mean_wait_s == pytest.approx(batch_service(3.0, 1.5, None).mean_wait_s, rel=1e-9)
+    assert batch_service(500.0, 1.0, 1000).mean_wait_s == pytest.approx(0.5, rel=1e-9)
+    assert 0.5 < batch_service(900.0, 1.0, 1000).mean_wait_s < 0.51
     # Nobody waits when arrivals are rare, half a batch when they are dense.
     assert batch_service(1e-6, 1.0, None).mean_wait_s == pytest.approx(0.0, abs=1e-5)
     assert batch_service(50.0, 1.0, None).mean_wait_s == pytest.approx(0.5, rel=1e-9)

@@ -42,6 +42,19 @@ def test_md1_distribution_integrates_to_the_mean(load):
     assert md1_sojourn_quantile_s(load, 1.0, 0.0) == 1.0
 
 
+@pytest.mark.parametrize("load", [0.3, 0.9, 0.99])
+def test_md1_quantiles_far_out_are_those_of_the_whole_sum(load):
+    for quantile in (0.95, 0.999, 1 - 1e-7):
+        wait_s = md1_sojourn_quantile_s(load, 1.0, quantile) - 1.0
+        assert 1 - md1_wait_probability(load, 1.0, wait_s) == pytest.approx(1 - quantile, rel=1e-5)
+
+
+def test_md1_quantiles_near_load_one():
+    # There the wait is exponential (Kingman's heavy traffic limit); the whole sum would have a million terms.
+    mean_s = md1(1 - 1e-7, 1.0).mean_wait_s
+    assert md1_sojourn_quantile_s(1 - 1e-7, 1.0, 0.95) == pytest.approx(mean_s * math.log(20), rel=1e-5)
+
+
 def test_residual_service_is_what_a_random_instant_finds():
     rng = np.random.default_rng(4)
     services = rng.gamma(0.5, 2.0, 200_000)
@@ -97,6 +110,12 @@ def test_two_state_arrivals_against_their_balance_equations(rates, sojourns):
     assert queue.mean_in_system == pytest.approx(truncated_chain_mean(arrivals, 1.0, 150), rel=1e-4)
     if rates[0] == rates[1]:
         assert queue.mean_wait_s == pytest.approx(mm1(0.5, 1.0).mean_wait_s, rel=1e-9)
+
+
+@pytest.mark.parametrize("sojourn_s", [1e-6, 1e-9, 1e-13])
+def test_arrivals_that_switch_at_once_are_poisson(sojourn_s):
+    arrivals = TwoStateArrivals(rates_per_s=(2.0, 12.0), sojourns_s=(sojourn_s, sojourn_s))
+    assert two_state_m_1(arrivals, 0.1).mean_wait_s == pytest.approx(mm1(7.0, 0.1).mean_wait_s, rel=1e-4)
 
 
 def test_dispersion_of_two_states_against_counts():

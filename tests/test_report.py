@@ -10,14 +10,14 @@ import pytest
 
 from analysis.charts.catalogue import CHARTS, ChartKind
 from analysis.charts.chart import Chart, NoData, Panel, Table
-from analysis.wording import DOLLARS, MILLISECONDS
+from analysis.estimates import Estimate
 from analysis.reports import chapters
 from analysis.reports.page import report_page
 from analysis.reports.run_tables import run_tables, side_by_side
 from analysis.reports.tables import Cell, PageTable, figure_cell
 from analysis.stored.results import read_results
-from analysis.estimates import Estimate
 from analysis.stored.run import StoredRun
+from analysis.wording import DOLLARS, MILLISECONDS
 from scenarios.cli import main
 from scenarios.runner import RunOptions, run_scenario
 from scenarios.scenario_files import load_scenario
@@ -262,6 +262,22 @@ def test_runs_side_by_side_say_what_was_shown(folder):
     assert "overlap" not in below
     assert "apart" not in below, "one replication has no interval"
     assert not cell.stands_out
+
+
+def test_what_depends_on_limits_is_not_compared_where_they_differ(folder, tmp_path):
+    shutil.copytree(folder / "two", tmp_path / "other")
+    path = tmp_path / "other" / "summary.json"
+    summary = json.loads(path.read_text())
+    path.write_text(json.dumps(summary | {"slo": "ttft:9999"}))
+    two, other = StoredRun(folder / "two"), StoredRun(tmp_path / "other")
+    alike, table = side_by_side([two, two]), side_by_side([two, other])
+    assert "limits of their own" in table.note
+    assert "limits of their own" not in alike.note
+    for name, more in (("kept limits (%)", 0), ("TTFT mean (ms)", 1)):
+        compared = [next(row for row in found.rows if row[0].text == name) for found in (alike, table)]
+        assert compared[1][1] == compared[0][1]
+        assert len(compared[0][2].below) == len(compared[0][1].below) + 1
+        assert len(compared[1][2].below) == len(compared[1][1].below) + more
 
 
 def changed_mean(folder, tmp_path, name, low, high):

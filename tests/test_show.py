@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from rich.cells import cell_len
 from rich.console import Console
 
 from analysis.stored.results import StoredDocument, read_results
@@ -16,7 +17,7 @@ from analysis.stored.run import StoredRun
 from analysis.terminal.document_text import comparison_text, frontier_text, plan_text, stress_text, validation_text
 from analysis.terminal.run_text import run_text
 from analysis.terminal.show import results_canvas, show_results
-from analysis.terminal.text_graphics import Canvas, LogAxis, shortened, slots
+from analysis.terminal.text_graphics import Canvas, LogAxis, in_columns, slots
 from scenarios.cli import main
 
 CANVAS = Canvas(width=80)
@@ -90,9 +91,17 @@ def test_a_mark_points_at_its_value():
 @pytest.mark.parametrize("width", [6, 7, 16])
 def test_long_names_stay_different(width):
     names = ["model-with-a-long-name-1", "model-with-a-long-name-2", "short"]
-    found = [shortened(name, width) for name in names]
-    assert len(set(found)) == 3
-    assert set(map(len, found)) == {width}
+    names += [f"org/model-of-{size}-with-a-long-name" for size in ("7b", "13b", "34b")]
+    found = in_columns(names, width)
+    assert list(found) == names
+    assert len(set(found.values())) == len(names)
+    assert set(map(len, found.values())) == {width}
+
+
+def test_names_fill_the_same_columns_in_any_script():
+    assert set(
+        map(cell_len, in_columns(["chat", "日本語のモデル", "日本語のとても長い名前のモデル"], 16).values())
+    ) == {16}
 
 
 def test_slots_are_means_and_repeat_over_gaps():
@@ -219,6 +228,17 @@ def test_outages_are_lines_of_their_own(copied):
     assert 15 <= sum(mark in "▁▂▃▄▅▆▇█" for mark in down) <= 20
 
 
+def test_requests_after_the_last_sample_are_in_the_picture(copied):
+    path = copied / "replication-0" / "timeseries.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], *(line for line in lines[1:] if float(line.split(",")[0]) < 20)]) + "\n")
+    times_s = [
+        float(line.split(",")[1]) for line in (copied / "replication-0" / "requests.csv").read_text().splitlines()[1:]
+    ]
+    assert max(times_s) > 30
+    assert f"Over time, replication 0: 5 to {max(times_s):.4g} s" in shown(run_text(StoredRun(copied), CANVAS))
+
+
 def test_json_has_verdicts_and_summaries(run_folder, routerwise):
     status, output, _ = routerwise("show", run_folder, "--json")
     assert status == 0
@@ -279,7 +299,7 @@ DOCUMENTS = {
     "validation": (
         validation_text,
         {"slos": [SLO], "gap": {"gaps": [GAP]}},
-        ["undecided", "bursts", "+100.0", "[100.0, 300.0]"],
+        ["undecided", "bursts", "+100", "[100, 300]"],
     ),
     "validation without gap": (validation_text, {"slos": [SLO]}, ["mean TTFT <= 150 ms"]),
     "stress": (
@@ -346,6 +366,7 @@ def without_a_column(path):
         *((name, removed, "complete") for name in ("summary.json", "cluster.json", "scenario.yaml", "manifest.json")),
         *((name, emptied, "is not JSON") for name in ("summary.json", "cluster.json", "manifest.json")),
         ("summary.json", without_keys, "lacks the key 'slo'"),
+        ("scenario.yaml", without_keys, "lacks the key 'name'"),
         ("cluster.json", without_keys, "lacks the key 'gpus'"),
         ("manifest.json", without_keys, "does not say its layout's version"),
         ("manifest.json", of_another_version, "has layout version 99; this routerwise reads version"),

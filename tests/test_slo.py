@@ -15,6 +15,7 @@ def test_parse_reads_milliseconds_in_any_order():
     assert Slo.parse("tpot:50  ttft:500 e2el:10000.5") == Slo(ttft_s=0.5, tpot_s=0.05, e2el_s=10.0005)
     assert Slo.parse("ttft:1e3") == Slo(ttft_s=1.0)
     assert str(Slo.parse("e2el:10000 ttft:500")) == "ttft:500 e2el:10000"
+    assert Slo.parse("e2el:10000 ttft:500").limits_s == {"ttft": 0.5, "e2e": 10.0}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from fixtures_vllm import FIXTURES, TIME_TOLERANCE_S, case_names, read_recording
 from rich.console import Console
 
 from latency_models.errors import InputError
+from scenarios.commands.step import _ask_steps as ask_steps
 from scenarios.replicated import PreparedScenario, simulate_replication
 from scenarios.scenario_files import load_scenario
 from scenarios.stepping.drawing import bar, draw_skipped, draw_step
@@ -101,7 +102,7 @@ def test_no_seat(name):
     first, *_ = steps_of([request("a", 4), request("b", 4), request("c", 4)], **{name: 1})
     assert (first.seats, first.running) == (1, 1)
     assert waits(first) == [
-        ("b", "seat", f"no seat: {name} 1 requests run"),
+        ("b", "seat", f"no seat: 1 running, as many as {name} allows"),
         ("c", "queue", "behind request b, which nobody overtakes"),
     ]
 
@@ -315,10 +316,10 @@ def test_a_walk_ends_when_told_and_begins_when_told():
     ("options", "message"),
     [
         ({"replica": "server/1"}, "unknown replica 'server/1'; did you mean 'server/0'"),
-        ({"from_s": 1e9}, "replica server/0 computes no step from 1e+09 s on"),
-        ({"from_s": -1.0}, "from is -1.0; allowed: a finite number >= 0"),
-        ({"from_s": float("nan")}, "from is nan"),
-        ({"from_s": float("inf")}, "from is inf"),
+        ({"from_s": 1e9}, "replica server/0 computes no step from 1e+09 s on, and the run ends at "),
+        ({"from_s": -1.0}, "--from is -1.0; allowed: a finite number >= 0"),
+        ({"from_s": float("nan")}, "--from is nan"),
+        ({"from_s": float("inf")}, "--from is inf"),
     ],
 )
 def test_walks_that_cannot_be(options, message):
@@ -430,6 +431,13 @@ def test_mistakes_are_one_line(routerwise, arguments):
     assert (status, out) == (2, "")
     assert err.startswith("Error: ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("typed", ["²", "0", "-1", "1.5", "two"])
+def test_what_is_no_number_of_steps_is_refused(typed, monkeypatch, capsys):
+    monkeypatch.setattr("click.prompt", lambda *_, **__: typed)
+    assert ask_steps() is None
+    assert "allowed: a whole number, at least 1" in capsys.readouterr().out
 
 
 def on_a_terminal(arguments, keys, number=""):

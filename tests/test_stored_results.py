@@ -167,6 +167,17 @@ def test_folders_of_commands_without_a_report(tmp_path):
         read_results([tmp_path])
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("replications", "x"), ("replications", 0), ("warmup_s", "x"), ("warmup_s", []), ("warmup_s", [None])],
+)
+def test_a_manifest_with_something_else(copied, key, value):
+    path = copied / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(InputError, match=f"{key} in .*manifest.json is .*allowed: .*Simulate the scenario again"):
+        getattr(StoredRun(copied), key)
+
+
 def test_a_scenario_that_is_no_yaml(copied):
     (copied / "scenario.yaml").write_text("a: [")
     with pytest.raises(InputError, match="not valid YAML"):

@@ -8,6 +8,7 @@ from analysis.queueing.many_servers import mmc
 from latency_models.errors import InputError
 from scenarios.theory.case import TheoryCase
 from scenarios.theory.figures import Figure
+from scenarios.theory.many_server_cases import mg_infinity_case, mmc_case
 from scenarios.theory.planning_cases import jackson_case, staffing_case
 from scenarios.theory.stationary import stationary_runs
 from scenarios.theory.table import interval, number
@@ -106,14 +107,17 @@ def test_a_load_near_one_warns_that_the_queue_does_not_settle(routerwise):
         (("batch-service", "--rate", "90", "--service", "0.1", "--batch", "8"), "less than the batch limit 8"),
         (("ggc", "--rate", "1", "--service", "0.1", "--arrival-cv", "500", "--service-cv", "1"), "arrival_cv is 500"),
         (("bursts", "--rates", "0", "0", "--lasting", "1", "1", "--service", "1"), "rates_per_s"),
-        (("bursts", "--rates", "1", "2", "--lasting", "1", "0", "--service", "0.1"), "sojourns_s is 0.0"),
+        (("bursts", "--rates", "1", "2", "--lasting", "1", "0", "--service", "0.1"), "--lasting is 0.0"),
         (("choices", "--rate", "1", "--service", "0.1", "--servers", "3", "--choices", "4"), "at most the 3 servers"),
         (("staffing", "--rate", "1", "--service", "1"), "--wait-probability"),
         (
             ("staffing", "--rate", "1", "--service", "1", "--wait-probability", "0.1", "--mean-wait", "1"),
             "needs one target",
         ),
-        (("staffing", "--rate", "1", "--service", "1", "--wait-probability", "1.5"), "target is 1.5"),
+        (("staffing", "--rate", "1", "--service", "1", "--wait-probability", "1.5"), "share that may wait) is 1.5"),
+        (("mg1", "--rate", "1", "--service", "0.1", "--service-cv", "1e200"), "service_cv is 1e+200"),
+        (("ggc", "--rate", "1", "--service", "0.1", "--arrival-cv", "1e200", "--service-cv", "1"), "arrival_cv is 1e+"),
+        (("mg-infinity", "--rate", "1e7", "--service", "10", "--replications", "2"), "come within a service time"),
         (("mm1", "--rate", "1", "--service", "0.5", "--no-simulation", "--requests", "500"), "--requests is of"),
         (("jackson", "nowhere.yaml"), "cannot read network"),
     ],
@@ -182,6 +186,33 @@ def test_a_case_asks_for_more_requests_at_higher_load():
 
     assert requests(0.0) < requests(0.8) < requests(0.9)
     assert requests(0.9) == requests(0.9999999)
+
+
+def test_a_large_pool_asks_for_more_requests():
+    # 800 are in service: fewer requests than several times that never see the pool full.
+    assert mg_infinity_case(80.0, 10.0, 1.0).requests == 40_000
+    assert mg_infinity_case(80.0, 10.0, 1.0).settling_requests == 2_400
+    assert mg_infinity_case(20.0, 10.0, 1.0).requests == 12_000
+    assert mmc_case(70.0, 10.0, 1000, 0.95).requests > mmc_case(0.07, 10.0, 1, 0.95).requests
+
+
+def test_nothing_is_claimed_of_what_is_too_rare_to_be_seen(rows):
+    found = rows("mmc", "--rate", "18", "--service", "1", "--servers", "60", *QUICK)["share that waits"]
+    assert found["theory"] < 1e-6
+    assert found["simulated"]["mean"] == 0
+    assert found["claim"] == "none"
+
+
+def test_a_target_so_strict_that_nobody_waits_at_all():
+    assert staffing_case(9.0, 4.0, wait_probability=5e-324).figures[-1].claim == "none"
+
+
+def test_choices_say_what_the_limit_is_worth(routerwise):
+    _, out, _ = routerwise("theory", "choices", "--rate", "8", "--service", "1", "--servers", "10", "--choices", "10")
+    assert "here are 10" in out
+    assert "so few servers cannot reach that limit" in out
+    one = ("choices", "--rate", "8", "--service", "1", "--servers", "10", "--choices", "1", "--no-simulation")
+    assert "Note" not in routerwise("theory", *one)[1]
 
 
 def test_a_figure_without_a_simulation_claims_nothing():

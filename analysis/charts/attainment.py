@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from analysis.charts.chart import Chart, NoData, Table
 from analysis.charts.dots import Row, Scale, dot_panel, run_series
-from analysis.charts.subjects import titled
-from analysis.charts.wording import count_text, estimate_text, percent_text, rate_text
+from analysis.charts.subjects import interval_words, titled
 from analysis.estimates import Estimate
 from analysis.stored.results import Results
 from analysis.stored.run import StoredRun
+from analysis.wording import COUNT, NUMBER, SHARE, worded
 
-_SCALE = Scale(label="requests within the SLO (%)", factor=100.0, low=0.95, high=1.0, bounds=(0.0, 1.0))
+_SCALE = Scale(label="requests within the SLO (%)", unit=SHARE, low=0.95, high=1.0, bounds=(0.0, 1.0))
 
 _Group = tuple[str, ...]
 
@@ -30,13 +30,12 @@ def attainment_chart(results: Results) -> Chart:
         raise NoData("attainment needs a run directory with an SLO, and requests: give `run` one with --slo")
     kinds = _groups(_names(runs, "models"), _names(runs, "classes"))
     series = run_series(runs)
-    panels = [dot_panel(title, _rows(runs, groups), series, _SCALE, percent_text) for title, groups in kinds.items()]
+    panels = [dot_panel(title, _rows(runs, groups), series, _SCALE) for title, groups in kinds.items()]
     limits = list(dict.fromkeys(str(run.slo) for run in runs))
     caption = (
         f"Share of all requests that kept the SLO ({', or '.join(limits)} ms); requests without an answer did not."
     )
-    if any(run.replications > 1 for run in runs):
-        caption += " Lines: 95 % confidence intervals, from the replications."
+    caption += interval_words(runs)
     return Chart(
         kind="attainment",
         title=titled("SLO attainment", runs),
@@ -80,9 +79,9 @@ def _table(runs: Sequence[StoredRun], groups: Sequence[_Group]) -> Table:
         (
             run.name,
             _label(group),
-            estimate_text(run.estimate(*group, "requests", "total"), count_text),
-            estimate_text(found, percent_text),
-            estimate_text(run.estimate(*group, "goodput_per_s"), rate_text),
+            worded(run.estimate(*group, "requests", "total"), COUNT),
+            worded(found, SHARE),
+            worded(run.estimate(*group, "goodput_per_s"), NUMBER),
         )
         for run in runs
         for group in groups

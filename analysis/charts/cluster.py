@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from analysis.charts.chart import Chart, NoData, Panel, Table
 from analysis.charts.deployment import Deployment, deployment_of_plan, deployment_of_run
 from analysis.charts.gpu_boxes import gpu_panel
+from analysis.charts.style import shortened
 from analysis.charts.traffic_flow import traffic_panel
-from analysis.charts.wording import percent_text, shortened
 from analysis.stored.results import Results
+from analysis.wording import NONE, SHARE, brief, plural
 
 
 def cluster_chart(results: Results) -> Chart:
@@ -47,7 +48,7 @@ def cluster_chart(results: Results) -> Chart:
 
 def _panels(deployment: Deployment, named: bool) -> list[Panel]:
     prefix = f"{shortened(deployment.name, 30)}: " if named else ""
-    count = f"{deployment.gpus} GPU{'s' if deployment.gpus > 1 else ''}"
+    count = plural(deployment.gpus, "GPU")
     title = (
         f"{count}, {deployment.gpu_words}{' each' if deployment.gpus > 1 else ''}" if deployment.gpu_words else count
     )
@@ -71,9 +72,9 @@ def _table(deployments: Sequence[Deployment]) -> Table:
                     one.name,
                     f"{replica.model}/{replica.number}",
                     ", ".join(str(gpu) for gpu in replica.gpus),
-                    percent_text(replica.compute_share),
-                    percent_text(replica.memory_share),
-                    "; ".join("-" if share is None else percent_text(share) for share in shares),
+                    brief(replica.compute_share, SHARE),
+                    brief(replica.memory_share, SHARE),
+                    "; ".join(NONE if share is None else brief(share, SHARE) for share in shares),
                 )
             )
     columns = ("of", "replica", "GPUs", "compute of each", "memory of each", "requests")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.charts.chart import Chart, NoData, Panel, Table
 from analysis.charts.style import INK, MUTED, colours, legend_below, markers
+from analysis.estimates import estimate_of
 from analysis.stored.results import Results
+from analysis.wording import UNITS, worded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _Values = Mapping[str, Any]
-_SCALES = {"s": 1e3, "share": 100.0}
-_UNITS = {"s": " (ms)", "share": " (%)"}
 
 
 def comparison_chart(results: Results) -> Chart:
@@ -102,19 +102,8 @@ def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
 def _table(content: _Values) -> Table:
     metrics = [metric for metric in content["metrics"] if metric["name"] != "stages"]
     rows = [
-        (label, *(_cell(policy["figures"][metric["name"]], metric["unit"]) for metric in metrics))
+        (label, *(worded(estimate_of(policy["figures"][metric["name"]]), UNITS[metric["unit"]]) for metric in metrics))
         for label, policy in content["policies"].items()
     ]
-    columns = ("policy", *(metric["title"] + _UNITS.get(metric["unit"], "") for metric in metrics))
+    columns = ("policy", *(metric["title"] for metric in metrics))
     return Table(columns=columns, rows=tuple(rows))
-
-
-def _cell(figure: _Values, unit: str) -> str:
-    if figure["mean"] is None:
-        return "-"
-    scale = _SCALES.get(unit, 1.0)
-    digits = 4 if unit == "score" else 1
-    text = f"{scale * figure['mean']:,.{digits}f}"
-    if figure["low"] is None or figure["high"] is None:
-        return text
-    return f"{text} ± {scale * (figure['high'] - figure['low']) / 2:,.{digits}f}"

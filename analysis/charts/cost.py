@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from analysis.charts.chart import Chart, NoData, Table
 from analysis.charts.dots import Row, Scale, dot_panel, run_series
-from analysis.charts.subjects import titled
-from analysis.charts.wording import Wording, estimate_text, rate_text, usd_text
+from analysis.charts.subjects import interval_words, titled
 from analysis.estimates import Estimate
 from analysis.stored.results import Results
 from analysis.stored.run import StoredRun
+from analysis.wording import DOLLARS, NUMBER, Unit, brief, worded
 
 _ANSWERS = {
     "per_1000_answers_usd": "answers",
@@ -20,10 +20,10 @@ _ANSWERS = {
 }
 _TOKENS = {"per_million_tokens_usd": "all tokens", "per_million_output_tokens_usd": "output tokens"}
 _ENERGY = {"kwh_per_million_tokens": "all tokens", "kwh_per_million_output_tokens": "output tokens"}
-_PANELS: tuple[tuple[str, str, dict[str, str], Wording], ...] = (
-    ("1,000 answers", "$ per 1,000 answers", _ANSWERS, usd_text),
-    ("A million tokens", "$ per million tokens", _TOKENS, usd_text),
-    ("Energy", "kWh per million tokens", _ENERGY, rate_text),
+_PANELS: tuple[tuple[str, str, dict[str, str], Unit], ...] = (
+    ("1,000 answers", "$ per 1,000 answers", _ANSWERS, DOLLARS),
+    ("A million tokens", "$ per million tokens", _TOKENS, DOLLARS),
+    ("Energy", "kWh per million tokens", _ENERGY, NUMBER),
 )
 
 
@@ -39,11 +39,11 @@ def cost_chart(results: Results) -> Chart:
     if not runs:
         raise NoData("cost needs a run directory of a scenario whose GPUs have a known price or power")
     series, panels = run_series(runs), []
-    for title, label, figures, wording in _PANELS:
+    for title, label, figures, unit in _PANELS:
         rows = [Row(label=words, dots=tuple(_figure(run, key) for run in runs)) for key, words in figures.items()]
         if any(dot is not None for row in rows for dot in row.dots):
-            scale = Scale(label=label, bounds=(0.0, float("inf")))
-            panels.append(dot_panel(title, rows, series, scale, wording))
+            scale = Scale(label=label, unit=unit, bounds=(0.0, float("inf")))
+            panels.append(dot_panel(title, rows, series, scale))
     return Chart(
         kind="cost",
         title=titled("Cost", runs),
@@ -68,7 +68,7 @@ def _known(run: StoredRun) -> bool:
 def _caption(runs: Sequence[StoredRun]) -> str:
     text = "All GPUs are paid for, busy or not."
     prices = {
-        f"{usd_text(price.value)} per GPU hour ({str(run.entry('cost')['gpu'] or 'GPU').upper()})": None
+        f"{brief(price, DOLLARS)} per GPU hour ({str(run.entry('cost')['gpu'] or 'GPU').upper()})": None
         for run in runs
         if (price := run.estimate("cost", "price_per_gpu_hour_usd")) is not None
     }
@@ -78,16 +78,14 @@ def _caption(runs: Sequence[StoredRun]) -> str:
         text += " A good answer is in time and correct; in time is within the SLO."
     elif any(_figure(run, "per_1000_in_time_usd") is not None for run in runs):
         text += " In time is within the SLO."
-    if any(run.replications > 1 for run in runs):
-        text += " Lines: 95 % confidence intervals, from the replications."
-    return text
+    return text + interval_words(runs)
 
 
 def _table(runs: Sequence[StoredRun]) -> Table:
     rows = [
-        (run.name, f"{label}: {words}", estimate_text(found, wording))
+        (run.name, f"{label}: {words}", worded(found, unit))
         for run in runs
-        for _, label, figures, wording in _PANELS
+        for _, label, figures, unit in _PANELS
         for key, words in figures.items()
         if (found := _figure(run, key)) is not None
     ]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.charts.wording import rate_text
 from analysis.stored.results import StoredDocument
 from analysis.stored.run import StoredRun
+from analysis.wording import NUMBER, setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +98,7 @@ def _simulated_traffic(run: StoredRun, by_name: Mapping[str, tuple[str, int]]) -
     return Traffic(
         title="Traffic, as simulated",
         rate_per_s=None if rate is None else rate.value,
-        by_model={
-            name: run.number("by_model", name, "requests", "total") / total if total else 0.0 for name in run.models
-        },
+        by_model={name: run.traffic_share(name) or 0.0 for name in run.models},
         by_replica=by_replica,
     )
 
@@ -123,7 +121,7 @@ def deployment_of_plan(plan: StoredDocument) -> Deployment:
         replicas=tuple(replicas),
         traffics=tuple(
             Traffic(
-                title=f"Planned traffic at {rate_text(routing['rate_per_s'])} requests/s",
+                title=f"Planned traffic at {setting(routing['rate_per_s'], NUMBER)} requests/s",
                 rate_per_s=float(routing["rate_per_s"]),
                 by_model=dict(routing["fractions"]),
                 by_replica={},

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from analysis.charts.chart import Panel
-from analysis.charts.style import INK, MUTED, SMALL, SURFACE, colours, legend_below, markers, shortened
+from analysis.charts.style import INK, MUTED, SMALL, SURFACE, colours, legend_below, markers, shortened, told_apart
 from analysis.estimates import Estimate
 from analysis.stored.run import StoredRun
 from analysis.wording import Unit, brief
@@ -115,7 +115,8 @@ def _draw(axes: Axes, *, rows: Sequence[Row], series: Sequence[Series], scale: S
                 _draw_dot(axes, height + offset, one, dot, scale)
                 if written:
                     _write(axes, height + offset, row, dot, scale)
-    axes.set_yticks(range(len(rows)), [shortened(row.label) for row in rows])
+    names = told_apart(row.label for row in rows)
+    axes.set_yticks(range(len(rows)), [names[row.label] for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)

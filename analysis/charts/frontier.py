@@ -10,6 +10,7 @@ from analysis.charts.chart import Chart, NoData, Panel, Table
 from analysis.charts.style import BROKEN, HOLDS, colours, legend_below
 from analysis.pictures import logarithmic
 from analysis.stored.results import Results, StoredDocument
+from analysis.wording import SCORE, brief
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,7 +117,7 @@ def _table(documents: Sequence[StoredDocument]) -> Table:
             row["sweep"],
             f"{float(row['target_ms']):g}",
             f"{float(row['rate_per_s']):g}",
-            f"{float(row['score']):.4f}" if _is_feasible(row) else "none",
+            brief(float(row["score"]), SCORE) if _is_feasible(row) else "none",
             row["setup"],
         )
         for document in documents

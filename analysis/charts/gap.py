@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.charts.chart import Chart, NoData, Panel, Table
 from analysis.charts.style import BROKEN, HOLDS, INK, MUTED
+from analysis.estimates import Estimate, estimate_of
 from analysis.stored.results import Results
+from analysis.wording import SCORE, UNITS, percent, worded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_SCALES = {"s": 1e3, "share": 100.0, "score": 1.0}
-_UNITS = {"s": "ms", "share": "%", "score": "score"}
-_DIGITS = {"s": 1, "share": 2, "score": 4}
 
 
 def gap_chart(results: Results) -> Chart:
@@ -36,7 +34,7 @@ def gap_chart(results: Results) -> Chart:
         kind="gap",
         title="From the promise to the outcome",
         caption="Each bar is what one cause adds when it alone comes back, in runs with and without it; the whiskers "
-        f"are {documents[0].content['confidence']:.0%} intervals. Left over: what the curves did not foresee.",
+        f"are {percent(documents[0].content['confidence'])} intervals. Left over: what the curves did not foresee.",
         panels=tuple(
             Panel(title=gap["name"], draw=partial(_draw, gap=gap), size_in=(4.8, 1.1 + 0.32 * (len(gap["steps"]) + 2)))
             for gap in gaps
@@ -48,12 +46,13 @@ def gap_chart(results: Results) -> Chart:
 def _draw(axes: Axes, *, gap: Mapping[str, Any]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    scale, unit = _SCALES[gap["unit"]], gap["unit"]
+    unit = UNITS[gap["unit"]]
+    scale = unit.factor
     names = ["promised", *(step["name"] for step in gap["steps"]), "simulated"]
     level = scale * gap["promised"]
     axes.barh(0, level, color=MUTED, height=0.62)
     # A higher score is better, a longer latency or more late requests are worse.
-    rising, falling = (HOLDS, BROKEN) if unit == "score" else (BROKEN, HOLDS)
+    rising, falling = (HOLDS, BROKEN) if unit is SCORE else (BROKEN, HOLDS)
     edges = [level]
     for place, step in enumerate(gap["steps"], 1):
         effect = step["effect"]
@@ -77,28 +76,15 @@ def _draw(axes: Axes, *, gap: Mapping[str, Any]) -> None:
     axes.invert_yaxis()
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel(gap["name"] if unit == "score" else f"{gap['name']} ({_UNITS[unit]})")
+    axes.set_xlabel(f"{gap['name']} ({unit.name})" if unit.name else gap["name"])
 
 
 def _table(gaps: Sequence[Mapping[str, Any]]) -> Table:
     rows = []
     for gap in gaps:
-        unit = gap["unit"]
-        heading = f"{gap['name']} ({_UNITS[unit]})"
-        rows.append((heading, "promised", _number(gap["promised"], unit), ""))
+        unit = UNITS[gap["unit"]]
+        rows.append((gap["name"], "promised", worded(Estimate(value=gap["promised"]), unit)))
         for step in gap["steps"]:
-            rows.append(
-                (heading, step["name"], _number(step["effect"]["estimate"], unit, "+"), _bounds(step["effect"], unit))
-            )
-        rows.append(
-            (heading, "simulated", _number(gap["simulated"]["estimate"], unit), _bounds(gap["simulated"], unit))
-        )
-    return Table(columns=("figure", "cause", "effect", "interval"), rows=tuple(rows))
-
-
-def _number(value: float, unit: str, sign: str = "") -> str:
-    return f"{_SCALES[unit] * value:{sign}.{_DIGITS[unit]}f}"
-
-
-def _bounds(interval: Mapping[str, float], unit: str) -> str:
-    return f"[{_number(interval['low'], unit)}, {_number(interval['high'], unit)}]"
+            rows.append((gap["name"], step["name"], worded(estimate_of(step["effect"]), unit, signed=True)))
+        rows.append((gap["name"], "simulated", worded(estimate_of(gap["simulated"]), unit)))
+    return Table(columns=("figure", "cause", "effect"), rows=tuple(rows))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.charts.chart import Panel
 from analysis.charts.deployment import DeployedReplica, Deployment
-from analysis.charts.style import GRID, INK, MUTED, SMALL, colours
-from analysis.charts.wording import shortened
+from analysis.charts.style import GRID, INK, MUTED, SMALL, colours, told_apart
+from analysis.wording import percent, ranges
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -143,11 +143,11 @@ def _draw(
         for link in linked:
             _draw_link(axes, link, row, top - grid.height_in, deployment, grid)
         top -= height
-    palette = colours(deployment.models)
+    palette, names = colours(deployment.models), told_apart(deployment.models)
     for place, model in enumerate(_key(deployment)):
         x, y = (place % 2) * _WIDTH_IN / 2, top - 0.1 - 0.2 * (place // 2)
         axes.add_patch(_rectangle(x, y - 0.06, 0.18, 0.12, facecolor=palette[model], alpha=0.45))
-        axes.text(x + 0.26, y, f"{deployment.letter(model)}  {shortened(model)}", va="center", fontsize=SMALL)
+        axes.text(x + 0.26, y, f"{deployment.letter(model)}  {names[model]}", va="center", fontsize=SMALL)
 
 
 def _draw_box(axes: Axes, box: _Box, left: float, top: float, deployment: Deployment, grid: _Grid) -> None:
@@ -163,7 +163,7 @@ def _draw_box(axes: Axes, box: _Box, left: float, top: float, deployment: Deploy
     for name in ("compute", "memory"):
         shares = [getattr(shard, f"{name}_share") for shard in box.shards]
         if grid.detailed:
-            words = f"{name} {_whole(sum(shares)) if shares else 'free'}"
+            words = f"{name} {percent(sum(shares)) if shares else 'free'}"
             axes.text(left + _PAD_IN, y - _LABEL_IN / 2, words, va="center", fontsize=_LABEL_POINTS, color=MUTED)
             y -= _LABEL_IN
         _draw_bar(axes, box, shares, left + _PAD_IN, y, grid.box_in - 2 * _PAD_IN, deployment)
@@ -173,19 +173,11 @@ def _draw_box(axes: Axes, box: _Box, left: float, top: float, deployment: Deploy
 def _box_words(box: _Box, grid: _Grid) -> str:
     if len(box.numbers) == 1:
         return f"GPU {box.numbers[0]}" if grid.box_in >= 0.6 else str(box.numbers[0])
-    words = f"{len(box.numbers)} GPUs: {_ranges(box.numbers)}"
+    words = f"{len(box.numbers)} GPUs: {ranges(box.numbers)}"
     room = round(grid.box_in / (_CHARACTER_IN * 1.1)) - 1
+    if grid.box_in < 0.6:
+        words = ranges(box.numbers)
     return words if len(words) <= room else f"{words[: max(room - 1, 4)]}…"
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
-    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
 
 
 def _draw_bar(
@@ -205,7 +197,7 @@ def _draw_bar(
         )
         single = len(box.numbers) == 1
         name = deployment.short_name(shard) if single else deployment.letter(shard.model)
-        for words in (f"{name} {_whole(share)}", name):
+        for words in (f"{name} {percent(share)}", name):
             if len(words) * _CHARACTER_IN <= length:
                 axes.text(x + length / 2, top - height / 2, words, va="center", ha="center", fontsize=SMALL, color=INK)
                 break
@@ -228,10 +220,6 @@ def _draw_link(
         ends.append(x)
         axes.plot([x, x], [y, bottom + _PAD_IN + 0.03], color=colour, linewidth=1.6, solid_capstyle="butt")
     axes.plot([ends[0], ends[-1]], [y, y], color=colour, linewidth=1.6)
-
-
-def _whole(share: float) -> str:
-    return f"{100.0 * share:.0f} %"
 
 
 def _rectangle(left: float, bottom: float, width: float, height: float, **look: Any) -> Rectangle:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.charts.chart import Chart, NoData, Panel, Table
-from analysis.charts.style import INK, MUTED, SMALL, legend_below, legend_in
+from analysis.charts.style import INK, MUTED, SMALL, duration_unit, legend_below, legend_in
 from analysis.charts.subjects import Subject, subjects, titled
-from analysis.charts.wording import count_text, estimate_text, limit_text, percent_text, seconds_text, shortened
 from analysis.estimates import Estimate
 from analysis.pictures import logarithmic
 from analysis.slo import ROUNDING_S, Slo
 from analysis.statistics import student_t_quantile
 from analysis.stored.results import Results
 from analysis.stored.run import StoredRun
+from analysis.wording import COUNT, DURATION, SHARE, brief, setting, worded
 from sim.results import Floats
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ _POINTS = 300
 _LEVELS = {0.5: "P50", 0.05: "P95", 0.01: "P99"}
 _BEFORE = 1e-6
 """Of the shortest latency: left of every axis."""
-_IN_SECONDS_FROM_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +86,9 @@ def latency_chart(results: Results) -> Chart:
 
 
 def _caption(runs: Sequence[StoredRun], tails: Sequence[_Tail]) -> str:
-    text = "Share of the requests that took longer than the time below: P95 is where a line crosses 5 %."
+    text = (
+        "Share of the requests that took longer than the time below: P95 is where a line crosses 5\N{NO-BREAK SPACE}%."
+    )
     slos = {run.summary["slo"] for run in runs}
     if len(slos) > 1:
         text += " The runs have limits of their own, which are in the table."
@@ -96,18 +97,18 @@ def _caption(runs: Sequence[StoredRun], tails: Sequence[_Tail]) -> str:
     if any(tail.unanswered > 0 for tail in tails):
         text += " Requests without an answer count as slower than any limit."
     if any(run.replications > 1 for run in runs):
-        text += " Bands: 95 % confidence, from the replications."
+        text += " Bands: 95\N{NO-BREAK SPACE}% confidence, from the replications."
     return text
 
 
 def _limit_s(slo: Slo | None, latency: str) -> float | None:
-    limits = {} if slo is None else {"ttft": slo.ttft_s, "tpot": slo.tpot_s, "e2e": slo.e2el_s}
-    return limits.get(latency)
+    return None if slo is None else slo.limits_s.get(latency)
 
 
 def _tail(subject: Subject, latency: str) -> _Tail:
     table = subject.of(subject.run.requests)
-    samples = [_samples(part, latency) for _, part in table.groupby("replication", sort=True)]
+    everyone = [_samples(part, latency) for _, part in table.groupby("replication", sort=True)]
+    samples = [values[values > -np.inf] for values in everyone]
     samples = [values for values in samples if len(values)]
     answered = np.concatenate([values[np.isfinite(values)] for values in samples]) if samples else np.empty(0)
     limit_s = _limit_s(subject.run.slo, latency)
@@ -128,7 +129,7 @@ def _tail(subject: Subject, latency: str) -> _Tail:
     return _Tail(
         subject=subject, latency_s=latency_s, share=slower, low=low, high=high,
         least=max(least, 0.1 * 10.0 ** np.floor(np.log10(max(slower[-1], least)))),
-        missed=None if limit_s is None else _missed(samples, limit_s), unanswered=1.0 - len(answered) / total,
+        missed=None if limit_s is None else _missed(everyone, limit_s), unanswered=1.0 - len(answered) / total,
     )  # fmt: skip
 
 
@@ -140,13 +141,12 @@ def _missed(samples: Sequence[Floats], limit_s: float) -> Estimate:
 
 
 def _samples(table: pd.DataFrame, latency: str) -> Floats:
-    """Sorted latencies; infinite for requests that were not answered as they should."""
+    """Sorted latencies; infinite for requests that were not answered, below all for answers that have none."""
     values: Floats = table[f"{latency}_s"].to_numpy(np.float64).copy()
     finished = (table["status"] == "finished").to_numpy()
     missing = np.isnan(values)
-    values[missing & ~finished] = np.inf
     # An answer of one token has no time per output token and keeps that limit.
-    values = values[~np.isnan(values)]
+    values[missing] = np.where(finished[missing], -np.inf, np.inf)
     values.sort()
     return values
 
@@ -171,7 +171,8 @@ def _draw(axes: Axes, *, tails: Sequence[_Tail], latency: str, limit_s: float | 
 
     least = min(tail.least for tail in tails)
     longest_s = max(float(tail.latency_s[-1]) for tail in tails)
-    scale, unit = (1.0, "s") if longest_s >= _IN_SECONDS_FROM_S else (1e3, "ms")
+    unit = duration_unit(longest_s)
+    scale = unit.factor
     for tail in tails:
         line = tail.subject
         x = np.maximum(tail.latency_s, 1e-9) * scale
@@ -205,17 +206,17 @@ def _draw(axes: Axes, *, tails: Sequence[_Tail], latency: str, limit_s: float | 
         )  # fmt: skip
     if limit_s is not None:
         axes.axvline(limit_s * scale, color=INK, linewidth=1.2, label=_limit_label(limit_s)[0])
-    axes.set(xlabel=f"{latency.upper()} ({unit})", ylabel="share of requests slower")
+    axes.set(xlabel=f"{latency.upper()} ({unit.name})", ylabel="share of requests slower")
     legend_below(axes)
 
 
 def _limit_label(limit_s: float | None) -> list[str]:
-    return [] if limit_s is None else [f"limit, {limit_text(limit_s)}"]
+    return [] if limit_s is None else [f"limit, {setting(limit_s, DURATION)}"]
 
 
 def _label(tail: _Tail) -> str:
-    name = shortened(tail.subject.label)
-    return name if tail.missed is None else f"{name}, {percent_text(tail.missed.value)} missed"
+    name = tail.subject.short
+    return name if tail.missed is None else f"{name}, {brief(tail.missed, SHARE)} missed"
 
 
 def _table(tails: dict[str, list[_Tail]]) -> Table:
@@ -229,10 +230,10 @@ def _table(tails: dict[str, list[_Tail]]) -> Table:
                 (
                     tail.subject.label,
                     latency.upper(),
-                    estimate_text(run.estimate(*group, f"{latency}_s", "count"), count_text),
-                    *(estimate_text(figure, seconds_text) for figure in figures),
-                    "none" if limit_s is None else limit_text(limit_s),
-                    estimate_text(tail.missed, percent_text),
+                    worded(run.estimate(*group, f"{latency}_s", "count"), COUNT),
+                    *(worded(figure, DURATION) for figure in figures),
+                    "none" if limit_s is None else setting(limit_s, DURATION),
+                    worded(tail.missed, SHARE),
                 )
             )
     columns = ("of", "latency", "requests", "mean", "P50", "P95", "P99", "limit", "missed")

@@ -11,11 +11,11 @@ import numpy as np
 
 from analysis.charts.chart import Chart, NoData, Panel, Table
 from analysis.charts.dots import Row, Scale, dot_panel, run_series
-from analysis.charts.style import INK, MUTED, SMALL, colours, markers
-from analysis.charts.subjects import titled
-from analysis.charts.wording import Wording, estimate_text, percent_text, rate_text, shortened
+from analysis.charts.style import INK, MUTED, SMALL, colours, markers, told_apart
+from analysis.charts.subjects import interval_words, titled
 from analysis.stored.results import Results
 from analysis.stored.run import StoredRun
+from analysis.wording import NUMBER, SHARE, brief, worded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,25 +28,22 @@ _MOST_ROWS = 12
 class _Figure:
     title: str
     scale: Scale
-    wording: Wording
 
 
 _FIGURES = {
     "utilisation": _Figure(
         title="Utilisation",
-        scale=Scale(label="time spent computing (%)", factor=100.0, high=1.0, bounds=(0.0, 1.0)),
-        wording=percent_text,
+        scale=Scale(label="time spent computing (%)", unit=SHARE, high=1.0, bounds=(0.0, 1.0)),
     ),
     "mean_batch_size": _Figure(
-        title="Batch", scale=Scale(label="requests per step, mean", bounds=(0.0, float("inf"))), wording=rate_text
+        title="Batch", scale=Scale(label="requests per step, mean", unit=NUMBER, bounds=(0.0, float("inf")))
     ),
     "mean_kv_used_frac": _Figure(
         title="KV cache",
-        scale=Scale(label="blocks in use, mean (%)", factor=100.0, high=1.0, bounds=(0.0, 1.0)),
-        wording=percent_text,
+        scale=Scale(label="blocks in use, mean (%)", unit=SHARE, high=1.0, bounds=(0.0, 1.0)),
     ),
     "mean_waiting": _Figure(
-        title="Waiting", scale=Scale(label="requests waiting, mean", bounds=(0.0, float("inf"))), wording=rate_text
+        title="Waiting", scale=Scale(label="requests waiting, mean", unit=NUMBER, bounds=(0.0, float("inf")))
     ),
 }
 
@@ -69,8 +66,8 @@ def load_chart(results: Results) -> Chart:
     caption = "Averages over the measured time, replica by replica."
     if many:
         caption = "Averages over the measured time: each mark is a replica, the tall bar their median."
-    elif any(run.replications > 1 for run in runs):
-        caption += " Lines: 95 % confidence intervals, from the replications."
+    else:
+        caption += interval_words(runs)
     return Chart(
         kind="load",
         title=titled("Load of the replicas", runs),
@@ -84,7 +81,7 @@ def _rows(runs: Sequence[StoredRun], replicas: Sequence[str], key: str, figure: 
     rows = [Row(label=name, dots=tuple(run.estimate("replicas", name, key) for run in runs)) for name in replicas]
     if all(dot is None for row in rows for dot in row.dots):
         return None
-    return dot_panel(figure.title, rows, run_series(runs), figure.scale, figure.wording)
+    return dot_panel(figure.title, rows, run_series(runs), figure.scale)
 
 
 def _distribution(runs: Sequence[StoredRun], replicas: Sequence[str], key: str, figure: _Figure) -> Panel | None:
@@ -123,14 +120,15 @@ def _draw_distribution(axes: Axes, *, lines: Sequence[tuple[str, str, str, np.nd
         median = float(np.median(shown))
         axes.plot([median, median], [place - 0.36, place + 0.36], color=INK, linewidth=1.6)
         axes.annotate(
-            f"{len(values)} replicas, median {figure.wording(median / scale.factor)}",
+            f"{len(values)} replicas, median {brief(median / scale.factor, scale.unit)}",
             (0.0, place - 0.36), xycoords=axes.get_yaxis_transform(), xytext=(2, 0), textcoords="offset points",
             va="bottom", fontsize=SMALL, color=MUTED,
         )  # fmt: skip
     highest = max(float(values.max()) for _, _, _, values in lines)
     axes.set_xlim(0.0, scale.factor * max(scale.high or 0.0, 1.06 * highest) or 1.0)
     axes.set_ylim(len(lines) - 0.5, -0.75)
-    axes.set_yticks(range(len(lines)), [shortened(label) for label, *_ in lines])
+    names = told_apart(label for label, *_ in lines)
+    axes.set_yticks(range(len(lines)), [names[label] for label, *_ in lines])
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(scale.label)
@@ -141,7 +139,7 @@ def _table(runs: Sequence[StoredRun]) -> Table:
         (
             run.name,
             name,
-            *(estimate_text(run.estimate("replicas", name, key), figure.wording) for key, figure in _FIGURES.items()),
+            *(worded(run.estimate("replicas", name, key), figure.scale.unit) for key, figure in _FIGURES.items()),
         )
         for run in runs
         for name in run.entry("replicas")

@@ -7,31 +7,18 @@ from typing import Any
 
 from analysis.charts.chart import Chart, NoData, Panel, Table
 from analysis.charts.dots import Row, Scale, Series, dot_panel
-from analysis.charts.style import MUTED, colours
-from analysis.charts.subjects import titled
-from analysis.charts.wording import (
-    Wording,
-    estimate_text,
-    limit_text,
-    percent_text,
-    rate_text,
-    score_text,
-    seconds_text,
-    shortened,
-)  # fmt: skip
-from analysis.estimates import Estimate
+from analysis.charts.style import MUTED, colours, duration_unit, shortened
+from analysis.charts.subjects import interval_words, titled
+from analysis.estimates import Estimate, simulated_estimate
 from analysis.stored.results import Results
 from analysis.stored.run import StoredRun
+from analysis.wording import DURATION, SCORE, SHARE, UNITS, brief, setting, worded
 
-_WORDINGS: dict[str, Wording] = {
-    "s": seconds_text, "score": score_text, "share": percent_text, "requests/s": rate_text,
-}  # fmt: skip
 _TITLES = {
     "TTFT": "Time to first token", "TPOT": "Time per output token", "E2E": "End-to-end time",
     "score": "Score", "share": "Fractions of the traffic",
 }  # fmt: skip
 _LATENCIES = ("TTFT", "TPOT", "E2E")
-_IN_SECONDS_FROM_S = 5.0
 
 _Figure = Mapping[str, Any]
 
@@ -50,8 +37,7 @@ def promise_chart(results: Results) -> Chart:
     caption = (
         "Hollow: what the plan promised. Filled: what its simulation showed. Bar: the limit that the plan was made for."
     )
-    if any(run.replications > 1 for run in runs):
-        caption += " Lines: 95 % confidence intervals, from the replications."
+    caption += interval_words(runs)
     return Chart(
         kind="promise",
         title=titled("Promised and simulated", runs),
@@ -77,7 +63,6 @@ def _panels(run: StoredRun, named: bool) -> list[Panel]:
             [_row(figure) for figure in by_kind[kind]],
             series,
             _scale(kind, by_kind[kind]),
-            _WORDINGS[by_kind[kind][0]["unit"]],
             group=f"{run.name}, {'latency' if kind in _LATENCIES else 'traffic'}",
         )
         for kind, title in _TITLES.items()
@@ -100,32 +85,30 @@ def _row(figure: _Figure) -> Row:
 def _simulated(figure: _Figure) -> Estimate | None:
     if figure["simulated"] is None:
         return None
-    return Estimate(value=figure["simulated"], low=figure["low"], high=figure["high"])
+    return simulated_estimate(figure)
 
 
 def _scale(kind: str, figures: Sequence[_Figure]) -> Scale:
     if kind == "score":
-        return Scale(label="mean score", low=None, bounds=(0.0, 1.0))
+        return Scale(label="mean score", unit=SCORE, low=None, bounds=(0.0, 1.0))
     if kind == "share":
-        return Scale(label="share of the requests (%)", factor=100.0, bounds=(0.0, 1.0))
-    seconds = max(figure["promised"] for figure in figures) >= _IN_SECONDS_FROM_S
-    return Scale(
-        label=f"{kind} ({'s' if seconds else 'ms'})", factor=1.0 if seconds else 1e3, bounds=(0.0, float("inf"))
-    )
+        return Scale(label="share of the requests (%)", unit=SHARE, bounds=(0.0, 1.0))
+    unit = duration_unit(max(figure["promised"] for figure in figures))
+    return Scale(label=f"{kind} ({unit.name})", unit=unit, bounds=(0.0, float("inf")))
 
 
 def _table(runs: Sequence[StoredRun]) -> Table:
     rows = []
     for run in runs:
         for figure in run.promise:
-            wording = _WORDINGS[figure["unit"]]
+            unit = DURATION if figure["unit"] == "s" else UNITS[figure["unit"]]
             rows.append(
                 (
                     run.name,
                     str(figure["name"]),
-                    wording(figure["promised"]) + (" requests/s" if figure["unit"] == "requests/s" else ""),
-                    estimate_text(_simulated(figure), wording),
-                    "" if figure["limit"] is None else limit_text(figure["limit"]),
+                    brief(figure["promised"], unit),
+                    worded(_simulated(figure), unit),
+                    "" if figure["limit"] is None else setting(figure["limit"], unit),
                 )
             )
     return Table(columns=("run", "figure", "promised", "simulated", "target"), rows=tuple(rows))

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 from analysis.charts.chart import Chart, NoData, Table
 from analysis.charts.dots import Row, Scale, Series, dot_panel, run_series
-from analysis.charts.subjects import titled
-from analysis.charts.wording import estimate_text, percent_text, score_text, shortened
-from analysis.estimates import Estimate
+from analysis.charts.style import shortened
+from analysis.charts.subjects import interval_words, titled
+from analysis.estimates import Estimate, estimate_of
 from analysis.stored.results import Results
 from analysis.stored.run import StoredRun
+from analysis.wording import SCORE, SHARE, brief, worded
 
-_SCORE = Scale(label="mean score of the answers", low=None, bounds=(0.0, 1.0))
-_SHARE = Scale(label="share of the requests (%)", factor=100.0, bounds=(0.0, 1.0))
+_SCORE = Scale(label="mean score of the answers", unit=SCORE, low=None, bounds=(0.0, 1.0))
+_SHARE = Scale(label="share of the requests (%)", unit=SHARE, bounds=(0.0, 1.0))
 
 
 def quality_chart(results: Results) -> Chart:
@@ -38,15 +39,14 @@ def quality_chart(results: Results) -> Chart:
         )
         for group in groups
     ]
-    panels = [dot_panel("Score", scores, _series(runs, names), _SCORE, score_text)]
+    panels = [dot_panel("Score", scores, _series(runs, names), _SCORE)]
     if len(models) > 1:
-        shares = [Row(label=name, dots=tuple(traffic_share(run, name) for run in runs)) for name in models]
-        panels.append(dot_panel("Traffic", shares, run_series(runs), _SHARE, percent_text))
+        shares = [Row(label=name, dots=tuple(_share(run, name) for run in runs)) for name in models]
+        panels.append(dot_panel("Traffic", shares, run_series(runs), _SHARE))
     caption = "Hollow: mean score that the router predicted."
     if achieved:
         caption += " Filled: mean true score of the answers; a request without an answer counts as 0."
-    if any(run.replications > 1 for run in runs):
-        caption += " Lines: 95 % confidence intervals, from the replications."
+    caption += interval_words(runs)
     return Chart(
         kind="quality",
         title=titled("Quality of the answers", runs),
@@ -56,14 +56,8 @@ def quality_chart(results: Results) -> Chart:
     )
 
 
-def traffic_share(run: StoredRun, model: str) -> Estimate | None:
-    """Share of a run's requests that a model got."""
-    total = run.number("overall", "requests", "total")
-    return (
-        Estimate(value=run.number("by_model", model, "requests", "total") / total)
-        if model in run.models and total
-        else None
-    )
+def _share(run: StoredRun, model: str) -> Estimate | None:
+    return estimate_of(run.traffic_share(model))
 
 
 def _series(runs: Sequence[StoredRun], names: Sequence[str]) -> list[Series]:
@@ -80,10 +74,10 @@ def _table(runs: Sequence[StoredRun], groups: Sequence[tuple[str, ...]]) -> Tabl
         (
             run.name,
             group[-1] if len(group) > 1 else "all",
-            "100 %" if len(group) == 1 else estimate_text(traffic_share(run, group[-1]), percent_text),
-            estimate_text(run.estimate(*group, "quality", "predicted"), score_text),
-            estimate_text(run.estimate(*group, "quality", "achieved"), score_text),
-            estimate_text(run.estimate(*group, "quality", "achieved_of_answered"), score_text),
+            brief(1.0, SHARE) if len(group) == 1 else worded(_share(run, group[-1]), SHARE),
+            worded(run.estimate(*group, "quality", "predicted"), SCORE),
+            worded(run.estimate(*group, "quality", "achieved"), SCORE),
+            worded(run.estimate(*group, "quality", "achieved_of_answered"), SCORE),
         )
         for run in runs
         for group in groups

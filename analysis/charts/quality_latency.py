@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from analysis.charts.chart import Chart, NoData, Panel, Table
 from analysis.charts.dots import run_series
-from analysis.charts.style import legend_below
-from analysis.charts.wording import Wording, estimate_text, percent_text, score_text, seconds_text, shortened
+from analysis.charts.style import legend_below, shortened
 from analysis.estimates import Estimate
 from analysis.stored.results import Results
 from analysis.stored.run import StoredRun
+from analysis.wording import MILLISECONDS, SCORE, SECONDS, SHARE, Unit, worded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,19 +24,15 @@ class _Figure:
     title: str
     label: str
     keys: tuple[str, ...]
-    factor: float
-    wording: Wording
+    unit: Unit
 
 
 _ACROSS = (
-    _Figure(title="P95 of TTFT", label="P95 of TTFT (ms)", keys=("ttft_s", "p95"), factor=1e3, wording=seconds_text),
-    _Figure(title="Mean TTFT", label="mean TTFT (ms)", keys=("ttft_s", "mean"), factor=1e3, wording=seconds_text),
-    _Figure(title="P95 of E2E", label="P95 of E2E (s)", keys=("e2e_s", "p95"), factor=1.0, wording=seconds_text),
-    _Figure(
-        title="SLO attainment", label="requests within the SLO (%)", keys=("slo_attainment",), factor=100.0,
-        wording=percent_text,
-    ),
-)  # fmt: skip
+    _Figure(title="P95 of TTFT", label="P95 of TTFT (ms)", keys=("ttft_s", "p95"), unit=MILLISECONDS),
+    _Figure(title="Mean TTFT", label="mean TTFT (ms)", keys=("ttft_s", "mean"), unit=MILLISECONDS),
+    _Figure(title="P95 of E2E", label="P95 of E2E (s)", keys=("e2e_s", "p95"), unit=SECONDS),
+    _Figure(title="SLO attainment", label="requests within the SLO (%)", keys=("slo_attainment",), unit=SHARE),
+)
 
 
 def quality_latency_chart(results: Results) -> Chart:
@@ -66,12 +62,12 @@ def quality_latency_chart(results: Results) -> Chart:
         raise NoData("quality-latency needs two or more runs with answers")
     caption = f"A point for each run: the mean {words}, where higher is better, against how late the answers are."
     if any(run.replications > 1 for run in runs):
-        caption += " Lines: 95 % confidence intervals of either, from the replications."
+        caption += " Lines: 95\N{NO-BREAK SPACE}% confidence intervals of either, from the replications."
     rows = [
         (
             run.name,
-            estimate_text(score(run), score_text),
-            *(estimate_text(run.estimate("overall", *figure.keys), figure.wording) for figure in _ACROSS),
+            worded(score(run), SCORE),
+            *(worded(run.estimate("overall", *figure.keys), figure.unit) for figure in _ACROSS),
         )
         for run in runs
     ]
@@ -105,7 +101,7 @@ def _draw(
         if across is None or up is None:
             continue
         axes.errorbar(
-            across.value * figure.factor, up.value, xerr=_reach(across, figure.factor), yerr=_reach(up, 1.0),
+            across.value * figure.unit.factor, up.value, xerr=_reach(across, figure.unit.factor), yerr=_reach(up, 1.0),
             color=look.colour, marker=look.marker, markersize=8, linestyle="", elinewidth=1.5,
             label=shortened(look.label, 34),
         )  # fmt: skip

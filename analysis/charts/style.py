@@ -6,10 +6,13 @@ Ink, grid and surface are stand-ins that a page may replace by its own colours, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from analysis.short_names import short_names
 from analysis.wording import MILLISECONDS, SECONDS, Unit
 
 if TYPE_CHECKING:
@@ -42,6 +45,15 @@ _LINE_CHARACTERS = 49
 def shortened(name: str, most: int = 22) -> str:
     """A name that fits beside a chart; its end says more than its middle."""
     return name if len(name) <= most else f"{name[: most - 9]}…{name[-8:]}"
+
+
+def told_apart(names: Iterable[str], most: int = 22) -> dict[str, str]:
+    """Short forms of names that appear together, different for different names."""
+
+    def start(name: str) -> str:
+        return name if len(name) <= most else f"{name[: most - 1]}…"
+
+    return short_names(names, partial(shortened, most=most), start, gap="…")
 
 
 def duration_unit(longest_s: float) -> Unit:
@@ -149,5 +161,7 @@ def chart_style() -> Iterator[None]:
         "ytick.color": MUTED,
         "ytick.labelcolor": INK,
     }
-    with mpl.rc_context(settings):
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        # Names in scripts that the font lacks: pages and SVGs keep them as text, and the rest is boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.charts.style import colours, dashes, markers
+from analysis.charts.style import colours, dashes, markers, told_apart
 from analysis.stored.run import StoredRun
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ class Subject:
     """One model of a run, or a run with all its models."""
 
     label: str
+    short: str
+    """The label as it fits into a legend, different from those of the others."""
     run: StoredRun
     model: str | None
     """``None``: all."""
@@ -51,8 +53,17 @@ def subjects(runs: Sequence[StoredRun]) -> tuple[Subject, ...]:
         names = [run.name for run in runs]
         entries = [(run.name, run, None) for run in runs]
     palette, styles, marks = colours(names), dashes(names), markers(names)
+    short = told_apart(name for name, _, _ in entries)
     return tuple(
-        Subject(label=name, run=run, model=model, colour=palette[name], dash=styles[name], marker=marks[name])
+        Subject(
+            label=name,
+            short=short[name],
+            run=run,
+            model=model,
+            colour=palette[name],
+            dash=styles[name],
+            marker=marks[name],
+        )
         for name, run, model in entries
     )
 
@@ -60,7 +71,7 @@ def subjects(runs: Sequence[StoredRun]) -> tuple[Subject, ...]:
 def interval_words(runs: Sequence[StoredRun]) -> str:
     """What a caption says about the intervals of runs; empty if none has several replications."""
     several = any(run.replications > 1 for run in runs)
-    return " Lines: 95 % confidence intervals, from the replications." if several else ""
+    return " Lines: 95\N{NO-BREAK SPACE}% confidence intervals, from the replications." if several else ""
 
 
 def titled(words: str, runs: Sequence[StoredRun]) -> str:

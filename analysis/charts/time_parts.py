@@ -7,33 +7,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from analysis.charts.chart import Chart, NoData, Panel, Table
-from analysis.charts.style import INK, MUTED, SMALL
+from analysis.charts.style import INK, MUTED, SMALL, shortened
 from analysis.charts.subjects import titled
-from analysis.charts.wording import estimate_text, seconds_text, shortened
 from analysis.estimates import Estimate
 from analysis.stored.results import Results
 from analysis.stored.run import StoredRun
-from analysis.time_parts import SLOWEST_SHARE
+from analysis.time_parts import SLOWEST_SHARE, part_name
+from analysis.wording import DURATION, brief, percent, worded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_PARTS = {
-    "earlier_models": "earlier models",
-    "outages": "outages",
-    "router_and_api": "router and API",
-    "waiting": "waiting",
-    "preempted": "preempted",
-    "prefill": "prefill",
-    "interference": "interference",
-    "decode": "decode",
-    "decode_interference": "decode interference",
-    "preempted_later": "preempted later",
-    "detokenise": "detokenise",
-}
 _OWN = ("prefill", "decode")
 """What a request would take alone; everything else is the price of company."""
-_WHICH = {"mean": "all requests", "slowest": f"the slowest {SLOWEST_SHARE:.0%}".replace("%", " %")}
+_WHICH = {"mean": "all requests", "slowest": f"the slowest {percent(SLOWEST_SHARE)}"}
 
 _LEAST_SHARE = 1e-3
 """Of the whole; smaller parts are in the table only."""
@@ -69,7 +56,7 @@ def time_parts_chart(results: Results) -> Chart:
         "replica. Hatched: what others, and the state of the cluster, add. Parts below 0.1 % are left out."
     )
     if any(run.replications > 1 for run in runs):
-        caption += " Whiskers: 95 % confidence of each part, from the replications."
+        caption += " Whiskers: 95\N{NO-BREAK SPACE}% confidence of each part, from the replications."
     return Chart(
         kind="time-parts",
         title=titled("Where the time goes", runs),
@@ -80,9 +67,7 @@ def time_parts_chart(results: Results) -> Chart:
 
 
 def _parts(run: StoredRun, group: Sequence[str], latency: str, which: str) -> _Parts:
-    keys = (*group, f"{latency}_parts_s", which)
-    found = {name: run.estimate(*keys, name) for name in run.entry(*keys)}
-    return {name: estimate for name, estimate in found.items() if estimate is not None}
+    return run.estimates(*group, f"{latency}_parts_s", which)
 
 
 def _shown(parts: _Parts, least: float = _LEAST_SHARE) -> _Parts:
@@ -106,14 +91,14 @@ def _draw(axes: Axes, *, parts: _Parts, latency: str) -> None:
             ends = [max(0.0, level + max(bound, 0.0)) * scale for bound in (part.low, part.high)]
             axes.plot(ends, [place, place], color=INK, linewidth=1.4)
             right = max(right, level + part.high)
-        _write(axes, right * scale, place, f"{seconds_text(part.value)}, {_share(part.value, total_s)}")
+        _write(axes, right * scale, place, f"{brief(part, DURATION)}, {_share(part.value, total_s)}")
         axes.plot([(level + part.value) * scale] * 2, [place - 0.31, place + 1.31], color=MUTED, linewidth=0.7)
         level += part.value
         furthest = max(furthest, right)
     last = len(parts)
     axes.barh(last, total_s * scale, height=0.62, facecolor=MUTED, edgecolor=INK, linewidth=0.6)
-    _write(axes, total_s * scale, last, seconds_text(total_s))
-    axes.set_yticks(range(last + 1), [*(_PARTS.get(name, name.replace("_", " ")) for name in parts), "sum"])
+    _write(axes, total_s * scale, last, brief(total_s, DURATION))
+    axes.set_yticks(range(last + 1), [*(part_name(name) for name in parts), "sum"])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(last + 0.5, -0.5)
     axes.set_xlim(0.0, 1.42 * furthest * scale)
@@ -144,9 +129,9 @@ def _table(runs: Sequence[StoredRun]) -> Table:
                         run.name,
                         name,
                         latency.upper(),
-                        _PARTS.get(part, part.replace("_", " ")),
-                        estimate_text(means[part], seconds_text),
-                        estimate_text(slowest.get(part), seconds_text),
+                        part_name(part),
+                        worded(means[part], DURATION),
+                        worded(slowest.get(part), DURATION),
                     )
                     for part in _shown(means, 0.0)
                 ]

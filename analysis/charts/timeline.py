@@ -12,11 +12,11 @@ import numpy as np
 from analysis.charts.bands import Band, banded, counted, quantile_by_window, window_edges
 from analysis.charts.chart import Chart, NoData, Panel, Table
 from analysis.charts.disturbances import Disturbance, disturbances
-from analysis.charts.style import INK, MUTED, legend_below, legend_in
+from analysis.charts.style import INK, MUTED, duration_unit, legend_below, legend_in
 from analysis.charts.subjects import Subject, subjects, titled
-from analysis.charts.wording import Wording, limit_text, percent_text, rate_text, seconds_text, shortened
 from analysis.stored.results import Results
 from analysis.stored.run import StoredRun
+from analysis.wording import DURATION, NUMBER, SECONDS, SHARE, Unit, brief, setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _WINDOWS = 120
 _LEAST_IN_WINDOW = 25
 """Requests in a window on average, so that its 95th percentile means something."""
-_IN_SECONDS_FROM_S = 5.0
 _FEWEST_WINDOWS = 12
 _HATCHES = {"down": "////", "slowed": "....", "warm-up": ""}
 _WORDS = {"down": "a replica is down", "slowed": "a replica is slowed down", "warm-up": "warm-up"}
@@ -37,9 +36,8 @@ class _History:
     title: str
     label: str
     lines: tuple[tuple[Subject, Band], ...]
-    wording: Wording
-    factor: float = 1.0
-    """From the unit of the bands to the one of the axis."""
+    unit: Unit
+    """Of the axis."""
     top: float | None = None
     """End of the axis, where there is a natural one."""
     limit_s: float | None = None
@@ -67,7 +65,7 @@ def timeline_chart(results: Results) -> Chart:
     histories = [
         _arrivals(lines, end_s),
         _sampled(lines, end_s, "waiting", "Waiting requests", "requests"),
-        _sampled(lines, end_s, "running", "Running requests", "requests in the batches"),
+        _sampled(lines, end_s, "running", "Running requests", "requests"),
         _kv_use(lines, end_s),
         _utilisation(lines, end_s),
         _latency(lines, end_s),
@@ -80,7 +78,7 @@ def timeline_chart(results: Results) -> Chart:
             Panel(
                 title=history.title,
                 draw=partial(_draw, history=history, end_s=end_s, disturbed=disturbed),
-                size_in=(4.8, 2.6 + legend_in([shortened(line.label) for line in lines])),
+                size_in=(4.8, 2.6 + legend_in([line.short for line in lines])),
             )
             for history in histories
             if np.isfinite(history.highest)
@@ -95,7 +93,7 @@ def _caption(runs: Sequence[StoredRun], histories: Sequence[_History]) -> str:
     text = "First replication. " if any(run.replications > 1 for run in runs) else ""
     text += f"Arrivals are means over {widths[0]}, P95s over the requests of {widths[-1]}."
     if any(_has_hole(band) for _, band in histories[-1].lines):
-        text += " A P95 is missing where nobody asked, or more than 5 % got no first token."
+        text += " A P95 is missing where nobody asked, or more than 5\N{NO-BREAK SPACE}% got no first token."
     if any(not band.points for _, band in histories[1].lines):
         text += f" Bands: the least and the most of the samples in each {widths[1]}; the line is their mean."
     elif any(band.low is not None for _, band in histories[3].lines):
@@ -127,7 +125,7 @@ def _arrivals(lines: Sequence[Subject], end_s: float) -> _History:
         lines=tuple(
             (line, counted(line.of(line.run.requests_of(0))["arrival_s"].to_numpy(), edges_s, end_s)) for line in lines
         ),
-        wording=rate_text,
+        unit=NUMBER,
     )
 
 
@@ -137,7 +135,7 @@ def _sampled(lines: Sequence[Subject], end_s: float, column: str, title: str, la
     for line in lines:
         by_time = line.of(line.run.timeseries()).groupby("time_s", sort=True)[column].sum()
         found.append((line, banded(by_time.index.to_numpy(), by_time.to_numpy(np.float64), end_s, _WINDOWS)))
-    return _History(title=title, label=label, lines=tuple(found), wording=rate_text)
+    return _History(title=title, label=label, lines=tuple(found), unit=NUMBER)
 
 
 def _kv_use(lines: Sequence[Subject], end_s: float) -> _History:
@@ -147,9 +145,7 @@ def _kv_use(lines: Sequence[Subject], end_s: float) -> _History:
         samples = line.of(line.run.timeseries())
         band = banded(samples["time_s"].to_numpy(), samples["kv_used_frac"].to_numpy(), end_s, _WINDOWS)
         found.append((line, band))
-    return _History(
-        title="KV cache", label="blocks in use (%)", lines=tuple(found), wording=percent_text, factor=100.0, top=1.0
-    )
+    return _History(title="KV cache", label="blocks in use (%)", lines=tuple(found), unit=SHARE, top=1.0)
 
 
 def _utilisation(lines: Sequence[Subject], end_s: float) -> _History:
@@ -162,10 +158,9 @@ def _utilisation(lines: Sequence[Subject], end_s: float) -> _History:
         found.append((line, replace(band, low=None, high=None)))
     return _History(
         title="Utilisation",
-        label="time spent computing (%)",
+        label="time computing (%)",
         lines=tuple(found),
-        wording=percent_text,
-        factor=100.0,
+        unit=SHARE,
         top=1.0,
     )
 
@@ -189,40 +184,41 @@ def _latency(lines: Sequence[Subject], end_s: float) -> _History:
     limits = {None if line.run.slo is None else line.run.slo.ttft_s for line in lines}
     history = _History(
         title="TTFT by time of arrival",
-        label="P95 of TTFT (s)",
+        label="P95 of TTFT",
         lines=tuple(found),
-        wording=seconds_text,
+        unit=DURATION,
         limit_s=limits.pop() if len(limits) == 1 else None,
     )
-    if max(history.highest, history.limit_s or 0.0) >= _IN_SECONDS_FROM_S:
-        return history
-    return replace(history, label="P95 of TTFT (ms)", factor=1e3)
+    unit = duration_unit(max(history.highest, history.limit_s or 0.0))
+    return replace(history, label=f"{history.label} ({unit.name})", unit=unit)
 
 
 def _draw(axes: Axes, *, history: _History, end_s: float, disturbed: Sequence[Disturbance]) -> None:
     scale, unit = (1.0, "s") if end_s < 1200.0 else (60.0, "min") if end_s < 4 * 3600.0 else (3600.0, "h")
     for subject, band in history.lines:
-        times, middle = band.time_s / scale, band.middle * history.factor
+        times, middle = band.time_s / scale, band.middle * history.unit.factor
         axes.plot(
             times, middle, color=subject.colour, linestyle=subject.dash, linewidth=1.4,
-            drawstyle="default" if band.points else "steps-mid", label=shortened(subject.label),
+            drawstyle="default" if band.points else "steps-mid", label=subject.short,
         )  # fmt: skip
         if band.low is not None and band.high is not None:
-            low, high = band.low * history.factor, band.high * history.factor
+            low, high = band.low * history.unit.factor, band.high * history.unit.factor
             step: Literal["mid"] | None = None if band.points else "mid"
             axes.fill_between(times, low, high, color=subject.colour, alpha=0.2, linewidth=0, step=step)
     for kind in dict.fromkeys(found.kind for found in disturbed):
         for place, span in enumerate(found for found in disturbed if found.kind == kind):
+            # In an SVG a hatch on a face of its own colour cannot be seen: a span has one or the other.
+            face, alpha = ("none", 0.8) if _HATCHES[kind] else (MUTED, 0.16)
             axes.axvspan(
-                span.from_s / scale, span.to_s / scale, facecolor=MUTED, alpha=0.16, edgecolor=MUTED, linewidth=0,
+                span.from_s / scale, span.to_s / scale, facecolor=face, alpha=alpha, edgecolor=MUTED, linewidth=0,
                 hatch=_HATCHES[kind], zorder=0, label="" if place else _WORDS[kind],
             )  # fmt: skip
     if history.limit_s is not None:
-        limit = history.limit_s * history.factor
-        axes.axhline(limit, color=INK, linewidth=1.2, label=f"limit, {limit_text(history.limit_s)}")
+        limit = history.limit_s * history.unit.factor
+        axes.axhline(limit, color=INK, linewidth=1.2, label=f"limit, {setting(history.limit_s, DURATION)}")
     axes.set_xlim(0.0, end_s / scale)
     top = 1.04 * history.top if history.top else 1.08 * max(history.highest, history.limit_s or 0.0) or 1.0
-    axes.set_ylim(0.0, top * history.factor)
+    axes.set_ylim(0.0, top * history.unit.factor)
     axes.set(xlabel=f"time ({unit})", ylabel=history.label)
     legend_below(axes)
 
@@ -239,13 +235,13 @@ def _table(histories: Sequence[_History], disturbed: Sequence[Disturbance]) -> T
                 (
                     history.title,
                     subject.label,
-                    history.wording(float(np.nanmean(band.middle))),
-                    history.wording(float(peaks[at])),
-                    seconds_text(float(band.time_s[at])),
+                    brief(float(np.nanmean(band.middle)), history.unit),
+                    brief(float(peaks[at]), history.unit),
+                    brief(float(band.time_s[at]), SECONDS),
                 )
             )
     rows += [
-        (_WORDS[span.kind], span.replica, "", "", f"{seconds_text(span.from_s)} to {seconds_text(span.to_s)}")
+        (_WORDS[span.kind], span.replica, "", "", f"{brief(span.from_s, SECONDS)} to {brief(span.to_s, SECONDS)}")
         for span in disturbed
     ]
     return Table(columns=("what", "of", "mean", "highest", "when"), rows=tuple(rows))

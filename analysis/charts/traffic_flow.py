@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from analysis.charts.chart import Panel
 from analysis.charts.deployment import Deployment, Traffic
-from analysis.charts.style import INK, MUTED, SMALL, colours
-from analysis.charts.wording import percent_text, rate_text, shortened
+from analysis.charts.style import INK, MUTED, SMALL, colours, told_apart
+from analysis.wording import NUMBER, RATE, SHARE, brief
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def traffic_panel(deployment: Deployment, traffic: Traffic, title: str) -> Panel
     """A band for each model, and for each replica where there are few, as high as they need."""
     leaves = _leaves(deployment, traffic)
     height = max(1.0, _LEAF_IN * len(leaves)) + 0.1
-    rate = "" if traffic.rate_per_s is None else f"{rate_text(traffic.rate_per_s)}\nrequests/s"
+    rate = "" if traffic.rate_per_s is None else f"{brief(traffic.rate_per_s, NUMBER)}\nrequests/s"
     return Panel(
         title=title,
         draw=partial(_draw, leaves=leaves, palette=colours(deployment.models), height=height, rate=rate),
@@ -48,15 +48,16 @@ def traffic_panel(deployment: Deployment, traffic: Traffic, title: str) -> Panel
 def _leaves(deployment: Deployment, traffic: Traffic) -> list[_Leaf]:
     single = len(deployment.replicas) <= _MOST_LEAVES and bool(traffic.by_replica)
     found = []
+    names = told_apart(deployment.models)
     for model in deployment.models:
         replicas = deployment.replicas_of(model)
-        name = f"{deployment.letter(model)}  {shortened(model)}"
+        name = f"{deployment.letter(model)}  {names[model]}"
         if single and len(replicas) > 1:
             for replica in replicas:
                 share = traffic.by_replica[model, replica.number]
                 where = ", ".join(str(gpu) for gpu in replica.gpus)
                 place = f"on GPU{'s' if len(replica.gpus) > 1 else ''} {where}"
-                title = f"{deployment.short_name(replica)}  {shortened(model)}"
+                title = f"{deployment.short_name(replica)}  {names[model]}"
                 found.append(_Leaf(model=model, title=title, words=f"{_amount(share, traffic)}, {place}", share=share))
             continue
         share = traffic.by_model[model]
@@ -70,8 +71,8 @@ def _leaves(deployment: Deployment, traffic: Traffic) -> list[_Leaf]:
 def _amount(share: float, traffic: Traffic) -> str:
     if share == 0.0:
         return "no requests"
-    rate = "" if traffic.rate_per_s is None else f", {rate_text(share * traffic.rate_per_s)}/s"
-    return percent_text(share) + rate
+    rate = "" if traffic.rate_per_s is None else f", {brief(share * traffic.rate_per_s, RATE)}"
+    return brief(share, SHARE) + rate
 
 
 def _draw(axes: Axes, *, leaves: Sequence[_Leaf], palette: dict[str, str], height: float, rate: str) -> None:

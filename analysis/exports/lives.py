@@ -27,7 +27,7 @@ class Lives:
     scheduled_s: Floats
     first_token_s: Floats
     last_token_s: Floats
-    """Infinity if it was taking tokens when the run ended."""
+    """NaN unless all of its answer came: who was given up, or was there when the run ended, was to get more."""
     left_engine_s: Floats
     """Infinity if it was there when the run ended; NaN if it never came there."""
 
@@ -37,8 +37,7 @@ class Lives:
         requests, earlier = result.requests, result.rejected_answers
         finished = requests.status == Status.FINISHED
         left_s = np.where(finished, requests.last_token_s, requests.finish_s)
-        last_s = np.where(np.isnan(requests.last_token_s), requests.finish_s, requests.last_token_s)
-        last_s = np.where(np.isnan(requests.first_token_s), np.nan, np.nan_to_num(last_s, nan=np.inf))
+        last_s = np.where(finished, requests.last_token_s, np.nan)
         left_s = np.where(np.isnan(requests.queued_s), np.nan, np.nan_to_num(left_s, nan=np.inf))
         return cls(
             row=np.concatenate([np.arange(len(requests)), earlier[:, 0].astype(np.int64)]),

@@ -142,8 +142,9 @@ def _step_events(result: SimulationResult, replica: int, runs: Runs, window: Win
     for step in engine_steps(result, replica, runs, window):
         begin_ns = max(round(step.start_s * 1e9), free_ns)
         free_ns = end_ns = max(round(step.end_s * 1e9), begin_ns)
-        args = f'"batch": {step.sequences}, "tokens": {step.tokens}, "prefilling": {step.prefilling}'
-        args += f', "decoding": {step.sequences - step.prefilling}'
+        args = f'"batch": {step.sequences}, "tokens": {step.tokens}'
+        if step.prefilling is not None:
+            args += f', "prefilling": {step.prefilling}, "decoding": {step.sequences - step.prefilling}'
         if step.kv_blocks is not None:
             args += f', "kv_blocks": {step.kv_blocks}'
         if step.first_tokens:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.exports.lives import Lives
 from analysis.exports.window import Window
@@ -15,7 +16,7 @@ from sim.results import RUN_COLUMNS, Floats, Ints, SimulationResult
 _SAME_S = 2e-9
 """Ends of steps by the log's formula and by the engine's agree within this."""
 
-PREFILL, DECODE, MIXED = "prefill", "decode", "mixed"
+PREFILL, DECODE, MIXED, CUT_OFF = "prefill", "decode", "mixed", "cut off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +58,12 @@ class EngineStep:
     start_s: float
     end_s: float
     kind: str
-    """``"prefill"``, ``"decode"``, or ``"mixed"``: both."""
+    """``"prefill"``, ``"decode"``, ``"mixed"``: both, or ``"cut off"``: a crash ended it, and nothing came of it."""
     sequences: int
     tokens: int
-    prefilling: int
-    """How many of the sequences compute prompt tokens, or those of a preempted request again."""
+    prefilling: int | None
+    """How many of the sequences compute prompt tokens, or those of a preempted request again; not known of a step
+    that a crash cut off, and where some of the sequences lost to a later crash all that they had come to."""
     kv_blocks: int | None
     """KV blocks in use once it was scheduled; known for the first step of a run."""
     first_tokens: list[int]
@@ -73,9 +75,10 @@ def engine_steps(result: SimulationResult, replica: int, runs: Runs, window: Win
     """The steps of ``runs`` that overlap the window, in order of time."""
     lives = Lives.of(result).at(replica)
     decoding = _decoding(lives, result.gaps[result.gaps[:, 0] == replica], runs)
+    untold = _untold(lives, result.outages[result.outages[:, 0] == replica], runs)
     firsts, lasts = _Events.of(lives.row, lives.first_token_s), _Events.of(lives.row, lives.last_token_s)
-    for (start_s, first_s, growth_s, steps, sequences, tokens, blocks), decodes in zip(
-        runs.rows.tolist(), decoding.tolist(), strict=True
+    for (start_s, first_s, growth_s, steps, sequences, tokens, blocks), decodes, some_untold in zip(
+        runs.rows.tolist(), decoding.tolist(), untold.tolist(), strict=True
     ):
         for step in range(int(steps)):
             begin_s = start_s + step * first_s + growth_s * (step * (step - 1) // 2)
@@ -85,10 +88,15 @@ def engine_steps(result: SimulationResult, replica: int, runs: Runs, window: Win
             if begin_s >= window.to_s:
                 return
             first_tokens = firsts.at(end_s)
-            prefilling = min(len(first_tokens), int(sequences))
+            prefilling: int | None = min(len(first_tokens), int(sequences))
             if tokens > sequences:
-                prefilling = max(int(sequences) - decodes, 1)
-            kind = DECODE if not prefilling else PREFILL if prefilling == sequences else MIXED
+                prefilling = None if some_untold and sequences > 1 else max(int(sequences) - decodes, 1)
+            if not tokens:
+                kind, prefilling = CUT_OFF, None
+            elif prefilling is None:
+                kind = MIXED
+            else:
+                kind = DECODE if not prefilling else PREFILL if prefilling == sequences else MIXED
             yield EngineStep(
                 begin_s,
                 end_s,
@@ -107,9 +115,19 @@ def _decoding(lives: Lives, gaps: Floats, runs: Runs) -> Ints:
     middles_s = runs.start_s + runs.rows[:, 1] / 2
     answered = ~np.isnan(lives.first_token_s)
     begun = np.searchsorted(np.sort(lives.first_token_s[answered]), middles_s)
-    over = np.searchsorted(np.sort(lives.last_token_s[answered]), middles_s)
+    over = np.searchsorted(np.sort(lives.left_engine_s[answered]), middles_s)
     paused = np.searchsorted(np.sort(gaps[:, 2]), middles_s) - np.searchsorted(np.sort(gaps[:, 3]), middles_s)
     return np.clip(begun - over - paused, 0, runs.rows[:, 4].astype(np.int64))
+
+
+def _untold(lives: Lives, outages: Floats, runs: Runs) -> NDArray[np.bool_]:
+    """Whether runs have sequences without a life: those whose start a later crash made void."""
+    middles_s = runs.start_s + runs.rows[:, 1] / 2
+    begun = np.searchsorted(np.sort(lives.scheduled_s), middles_s)
+    left = np.searchsorted(np.sort(lives.left_engine_s[~np.isnan(lives.scheduled_s)]), middles_s)
+    before_a_crash = runs.start_s < outages[:, 1].max(initial=0.0)
+    found: NDArray[np.bool_] = before_a_crash & (begun - left < runs.rows[:, 4])
+    return found
 
 
 class _Events:

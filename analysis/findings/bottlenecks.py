@@ -10,7 +10,7 @@ from analysis.findings.finding import overlap
 from analysis.slo import ROUNDING_S
 from analysis.statistics import mean_interval
 from analysis.stored.run import StoredRun
-from analysis.wording import COUNT, MILLISECONDS, NUMBER, SECONDS, SHARE, bare, brief, setting, worded
+from analysis.wording import COUNT, MILLISECONDS, NUMBER, SECONDS, SHARE, bare, brief, listed, setting, worded
 
 PART_WORDS = {
     "earlier_models": "answers of models that were asked before",
@@ -51,20 +51,16 @@ def _missed_limits(run: StoredRun) -> Iterator[str]:
     if slo is None or run.requests.empty:
         return
     parts = []
-    for name, column, limit in (
-        ("TTFT", "ttft_s", slo.ttft_s),
-        ("TPOT", "tpot_s", slo.tpot_s),
-        ("E2E", "e2e_s", slo.e2el_s),
-    ):
-        if limit is None:
-            continue
-        missed = run.requests[column] > limit + ROUNDING_S
+    for latency, limit in slo.limits_s.items():
+        missed = run.requests[f"{latency}_s"] > limit + ROUNDING_S
         shares = missed.groupby(run.requests["replication"]).mean().to_numpy()
         if shares.any():
             limit_words = setting(limit, MILLISECONDS)
-            parts.append(f"{worded(_mean(shares), SHARE)} took longer than the {name} limit of {limit_words}")
+            parts.append(
+                f"{worded(_mean(shares), SHARE)} took longer than the {latency.upper()} limit of {limit_words}"
+            )
     if parts:
-        yield f"Of the requests, {' and '.join(parts)}."
+        yield f"Of the requests, {listed(parts)}."
 
 
 def _mean(values: Any) -> Estimate:
@@ -111,9 +107,7 @@ def _weakest(run: StoredRun, group: str, names: list[str]) -> Iterator[str]:
 
 def _largest_part(run: StoredRun) -> Iterator[str]:
     for group, words in (("mean", "all requests"), ("slowest", "the 5 % with the longest TTFT")):
-        stored = (run.summary["overall"].get("ttft_parts_s") or {}).get(group, {})
-        parts = {name: run.estimate("overall", "ttft_parts_s", group, name) for name in stored}
-        known = {name: part for name, part in parts.items() if part is not None}
+        known = run.estimates("overall", "ttft_parts_s", group)
         whole_s = sum(part.value for part in known.values())
         if not known or whole_s <= 0:
             continue
@@ -164,7 +158,7 @@ def _exhausted(run: StoredRun, name: str) -> str:
         limits.append(f"KV memory ran out at times, {preempted}")
     if not limits and busy >= _BUSY:
         limits.append("it hardly ever idles, while batch and KV memory have room on average")
-    return f"{state}{': ' if limits else ''}{' and '.join(limits)}."
+    return f"{state}{': ' if limits else ''}{listed(limits)}."
 
 
 def _preempted(run: StoredRun, model: str) -> str:

@@ -22,6 +22,7 @@ from analysis.wording import (
     Unit,
     bare,
     brief,
+    listed,
     percent,
     plural,
     setting,
@@ -52,9 +53,8 @@ def run_verdict(run: StoredRun) -> Verdict:
 
 def limits_in_words(slo: Slo) -> str:
     """The limits of a request, such as ``TTFT 300 ms and TPOT 60 ms``."""
-    limits = {"TTFT": slo.ttft_s, "TPOT": slo.tpot_s, "E2E": slo.e2el_s}
-    parts = [f"{name} {setting(limit, MILLISECONDS)}" for name, limit in limits.items() if limit is not None]
-    return " and ".join(parts) if len(parts) < 3 else f"{parts[0]}, {parts[1]} and {parts[2]}"
+    parts = [f"{latency.upper()} {setting(limit, MILLISECONDS)}" for latency, limit in slo.limits_s.items()]
+    return listed(parts)
 
 
 def _source(run: StoredRun) -> str:

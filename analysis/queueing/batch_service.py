@@ -76,17 +76,19 @@ def _stationary(mean: float, limit: int) -> NDArray[np.float64]:
     """Distribution of the number waiting at the end of a batch."""
     states = 64 + limit + int(mean + 12 * np.sqrt(mean))
     while states <= _MAX_STATES:
-        arrivals = _poisson(mean, states)
+        arrivals = _poisson(mean, 2 * states)
+        at_least = np.cumsum(arrivals[::-1])[::-1]
         chain = np.zeros((states, states))
         for number in range(states):
             kept = max(number - limit, 0)
-            chain[number, kept:] = arrivals[: states - kept]
-        # What would leave the kept states stays in the last one, so that rows sum to one.
-        chain[:, -1] += 1 - chain.sum(axis=1)
+            chain[number, kept:-1] = arrivals[: states - kept - 1]
+            # What would leave the kept states stays in the last one.
+            chain[number, -1] = at_least[states - kept - 1]
         equations = chain.T - np.eye(states)
-        equations[-1] = 1.0
+        # One balance follows from the others; without that of state 0 rounding does not end up in the tail.
+        equations[0] = 1.0
         constants = np.zeros(states)
-        constants[-1] = 1.0
+        constants[0] = 1.0
         solution = np.linalg.solve(equations, constants)
         if abs(solution[-1]) < _TAIL:
             waiting: NDArray[np.float64] = np.maximum(solution, 0.0)

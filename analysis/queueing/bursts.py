@@ -121,9 +121,11 @@ def _rate_matrix(
         mixed = high @ low + low @ high
         inverse = np.linalg.inv(np.eye(len(up)) - mixed)
         high, low = inverse @ high @ high, inverse @ low @ low
-        reached += carried @ low
+        step = carried @ low
+        reached += step
         carried = carried @ high
-        if np.abs(1 - reached.sum(axis=1)).max() < 1e-13:
+        # Squares of squares: what is left to add is far below the last step, and going on would overflow.
+        if step.max() < 1e-16 or np.abs(1 - reached.sum(axis=1)).max() < 1e-13:
             break
     found: NDArray[np.float64] = up @ np.linalg.inv(-(within + up @ reached))
     return found

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from analysis.queueing.queue import Queue, check_quantile, positive, stable_load
 from latency_models.errors import check_finite
 
+_EXPONENTIAL_BEYOND = 40
+"""Services after which the tail of M/D/1's wait is exponential to the last digit."""
+
 
 def mm1(rate_per_s: float, service_s: float) -> Queue:
     """M/M/1: Poisson arrivals, exponential service [Kleinrock, section 3.2]."""
@@ -73,12 +76,15 @@ def md1_wait_probability(rate_per_s: float, service_s: float, wait_s: float) -> 
 
 def md1_sojourn_quantile_s(rate_per_s: float, service_s: float, quantile: float) -> float:
     """Quantile of the sojourn time in M/D/1: that of the wait (:func:`md1_wait_probability`) and the service."""
+    load = stable_load(rate_per_s, service_s)
     check_quantile(quantile)
-    low, high = 0.0, service_s
-    while md1_wait_probability(rate_per_s, service_s, high) < quantile:
-        low, high = high, 2 * high
     if md1_wait_probability(rate_per_s, service_s, 0.0) >= quantile:
         return service_s
+    low, high = 0.0, _EXPONENTIAL_BEYOND * service_s
+    beyond = 1 - md1_wait_probability(rate_per_s, service_s, high)
+    if beyond > 1 - quantile:
+        # The sum would have as many terms as services fit into the wait, very many near load 1.
+        return high + service_s * (1 + math.log(beyond / (1 - quantile)) / _md1_decay(load))
     for _ in range(60):
         middle = (low + high) / 2
         if md1_wait_probability(rate_per_s, service_s, middle) < quantile:
@@ -99,15 +105,30 @@ def mg1_processor_sharing(rate_per_s: float, service_s: float) -> Queue:
 
 
 def mg1_processor_sharing_sojourn_s(rate_per_s: float, service_s: float, size_s: float) -> float:
-    """Mean sojourn in M/G/1-PS of a request that needs ``size_s`` alone: size / (1 - load) [Harchol, chapter 22]."""
+    """Mean sojourn in M/G/1-PS of a request that needs ``size_s`` alone: size / (1 - load) [Harchol, chapter 30]."""
     return check_finite("size_s", size_s) / (1 - stable_load(rate_per_s, service_s))
+
+
+def _md1_decay(load: float) -> float:
+    """By which rate per service P(wait > x) of M/D/1 falls far out: the root above 0 of load (exp(r) - 1) = r.
+
+    The other roots are complex with real parts above 2, so that after some twenty services nothing is left of theirs.
+    """
+    # At the least the line between them is crossed: the root lies beyond -log(load), where exp(r) = 1 / load.
+    low, high = -math.log(load), 1.0
+    while load * math.expm1(high) < high:
+        high *= 2
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if load * math.expm1(middle) < middle else (low, middle)
+    return high
 
 
 def _md1_number(load: float, states: int) -> NDArray[np.float64]:
     """Probabilities of 0, 1, ... ``states`` - 1 in M/D/1.
 
     With a(i) the Poisson probability of i arrivals in a service and A(i) that of more than i,
-    p(n) a(0) = p(0) A(n - 1) + sum over 1 <= k < n of p(k) A(n - k): no term is negative [Harchol, chapter 23].
+    p(n) a(0) = p(0) A(n - 1) + sum over 1 <= k < n of p(k) A(n - k): no term is negative [Kleinrock, chapter 5].
     """
     arrivals = np.exp(
         -load

@@ -59,7 +59,7 @@ def halfin_whitt_probability(headroom: float) -> float:
 def staffing_for_wait_probability(rate_per_s: float, service_s: float, target: float) -> Staffing:
     """Servers with which at most the share ``target`` of arrivals wait (M/M/c)."""
     if not 0 < target < 1:
-        raise invalid("target", target, "a share between 0 and 1, exclusive")
+        raise invalid("target (share that may wait)", target, "a share between 0 and 1, exclusive")
     offered = _offered(rate_per_s, service_s)
     headroom = _least(lambda beta: halfin_whitt_probability(beta) <= target)
     return _staffing(
@@ -69,7 +69,7 @@ def staffing_for_wait_probability(rate_per_s: float, service_s: float, target: f
 
 def staffing_for_mean_wait(rate_per_s: float, service_s: float, target_s: float) -> Staffing:
     """Servers with which the mean wait is at most ``target_s`` (M/M/c)."""
-    positive("target_s", target_s)
+    positive("target_s (mean wait)", target_s)
     offered = _offered(rate_per_s, service_s)
     # With s servers the mean wait is P(wait) * service / (s - offered), and s - offered = beta sqrt(offered).
     headroom = _least(

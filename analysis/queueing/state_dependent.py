@@ -3,7 +3,7 @@
 References
 ----------
 J. W. Cohen, "The multiple phase service network with generalized processor sharing", Acta Informatica 12 (1979).
-[Gross] D. Gross, C. M. Harris, "Fundamentals of Queueing Theory", 3rd edition, Wiley 1998, section 2.9.
+[Gross] D. Gross, C. M. Harris, "Fundamentals of Queueing Theory", 3rd edition, Wiley 1998, chapter 2.
 """
 
 from __future__ import annotations

@@ -36,6 +36,8 @@ _WHOLE_RUN: tuple[tuple[str, _Keys, Unit], ...] = (
     ("cost per million output tokens", ("cost", "per_million_output_tokens_usd"), DOLLARS),
     ("cost per 1,000 good answers", ("cost", "per_1000_good_usd"), DOLLARS),
 )
+_BY_LIMITS: tuple[_Keys, ...] = (("overall", "slo_attainment"), ("cost", "per_1000_good_usd"))
+"""Figures that cannot be compared between runs with different limits."""
 _REPLICA: tuple[tuple[str, str, Unit], ...] = (
     ("utilisation", "utilisation", SHARE),
     ("batch", "mean_batch_size", COUNT),
@@ -73,20 +75,23 @@ def side_by_side(runs: Sequence[StoredRun]) -> PageTable:
     the same random numbers differ by less than either of them varies.
     """
     first, *others = runs
+    same_limits = len({run.summary["slo"] for run in runs}) == 1
     rows = []
     figures = (*((words, ("overall", *keys), unit) for words, keys, unit in _FIGURES), *_WHOLE_RUN)
     for words, keys, unit in figures:
         estimates = [run.estimate(*keys) for run in runs]
         if all(estimate is None for estimate in estimates):
             continue
-        base = estimates[0]
+        base = estimates[0] if same_limits or keys not in _BY_LIMITS else None
         cells = [_compared(base, estimate, unit) for estimate in estimates[1:]]
-        rows.append((Cell(text=heading(words, unit)), figure_cell(base, unit), *cells))
+        rows.append((Cell(text=heading(words, unit)), figure_cell(estimates[0], unit), *cells))
+    own = "" if same_limits else " The runs have limits of their own: what depends on them is not compared."
     return PageTable(
         columns=("", first.name, *(run.name for run in others)),
         rows=tuple(rows),
         note=f"Below the figures of later runs: the difference from {first.name}, and whether the confidence intervals "
-        "overlap. Where they do, nothing was shown; where a run has one replication, it has no interval.",
+        "overlap. Where they do, nothing was shown; where a run has one replication, it has no interval."
+        f"{own}",
     )
 
 

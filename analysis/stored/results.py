@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from analysis.stored.json_files import RESULT_SCHEMA_VERSION, check_version, read_object
+from analysis.stored.json_files import RESULT_SCHEMA_VERSION, check_keys, check_version, read_object
 from analysis.stored.run import StoredRun
 from latency_models.errors import InputError
 
@@ -44,6 +44,14 @@ KINDS = (
     "a run directory, a plan, a file of `validate --out`, a folder of `compare`, `stress` or `frontier`, or a folder "
     "with some of these in it"
 )
+
+_OF_COMPARISONS = ("scenario", "slo", "reference", "replications", "confidence", "metrics", "policies")
+_OF_STRESSES = ("plan", "scenario", "outcome", "confidence", "baseline", "axes", "left_out")
+_OF_FRONTIERS = ("sweep", "target_ms", "rate_per_s", "feasible", "score")
+_OF_VALIDATIONS = (
+    "plan", "scenario", "slos", "outcome", "replications", "requests", "confidence", "further_replications", "promise",
+    "simulated",
+)  # fmt: skip
 
 
 def read_results(paths: Sequence[Path]) -> Results:
@@ -121,24 +129,36 @@ def _folder(path: Path) -> Results:
 
 
 def _comparison(path: Path, manifest: Mapping[str, Any]) -> Results:
-    content = read_object(path / "comparison.json")
+    content = _complete(path / "comparison.json", _OF_COMPARISONS)
     return Results(comparisons=(_document(path, content["scenario"], {**content, "manifest": manifest}),))
 
 
 def _stress(path: Path, manifest: Mapping[str, Any]) -> Results:
-    content = read_object(path / "stress.json")
+    content = _complete(path / "stress.json", _OF_STRESSES)
     return Results(stresses=(_document(path, content["plan"], {**content, "manifest": manifest}),))
 
 
 def _frontier(path: Path, manifest: Mapping[str, Any]) -> Results:
     import csv
 
+    check_keys(path / "manifest.json", manifest, ("problem",))
+    table = path / "frontier.csv"
     try:
-        with (path / "frontier.csv").open(encoding="utf-8", newline="") as stream:
-            points = list(csv.DictReader(stream))
+        with table.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            points = list(reader)
     except OSError as error:
-        raise InputError(f"{path / 'frontier.csv'} cannot be read: {error.strerror}") from None
+        raise InputError(f"{table} cannot be read: {error.strerror}") from None
+    for column in _OF_FRONTIERS:
+        if column not in (reader.fieldnames or ()):
+            raise InputError(f"{table} lacks the column {column!r}; run the command again that wrote it")
     return Results(frontiers=(_document(path, manifest["problem"], {"points": points, "manifest": manifest}),))
+
+
+def _complete(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    content = read_object(path)
+    check_keys(path, content, keys)
+    return content
 
 
 def _file_reader(content: Mapping[str, Any]) -> Callable[[Path, Mapping[str, Any]], Results] | None:
@@ -149,6 +169,7 @@ def _file_reader(content: Mapping[str, Any]) -> Callable[[Path, Mapping[str, Any
 
 def _validation(path: Path, content: Mapping[str, Any]) -> Results:
     check_version(path, content, RESULT_SCHEMA_VERSION)
+    check_keys(path, content, _OF_VALIDATIONS)
     return Results(validations=(_document(path, f"{content['plan']} on {content['scenario']}", content),))
 
 

@@ -75,6 +75,7 @@ class StoredRun:
         check_keys(path / "summary.json", self.summary, ("slo", "overall", "by_model", "by_class", "replicas"))
         check_keys(path / "cluster.json", self.cluster, ("gpus", "router", "replicas"))
         self.scenario: dict[str, Any] = read_yaml(path / "scenario.yaml", "scenario")
+        check_keys(path / "scenario.yaml", self.scenario, ("name", "gpus", "models"))
         self.plan = read_object(path / "plan.json") if (path / "plan.json").is_file() else None
         promise = read_object(path / "promise.json") if (path / "promise.json").is_file() else {"figures": []}
         check_keys(path / "promise.json", promise, ("figures",))
@@ -105,13 +106,37 @@ class StoredRun:
 
     @property
     def replications(self) -> int:
-        """How many there are."""
-        return int(self.manifest["replications"])
+        """How many there are.
+
+        Raises
+        ------
+        InputError
+            The manifest has something else there.
+        """
+        found = self.manifest["replications"]
+        if not isinstance(found, int) or found < 1:
+            path = self.path / "manifest.json"
+            raise invalid(
+                f"replications in {path}", found, "a whole number, at least 1", "Simulate the scenario again."
+            )
+        return found
 
     @property
     def warmup_s(self) -> tuple[float, ...]:
-        """Seconds left out at the start of each replication."""
-        return tuple(self.manifest["warmup_s"])
+        """Seconds left out at the start of each replication.
+
+        Raises
+        ------
+        InputError
+            The manifest has something else there.
+        """
+        found = self.manifest["warmup_s"]
+        numbers = isinstance(found, list) and all(isinstance(one, int | float) and one >= 0 for one in found)
+        if not numbers or len(found) != self.replications:
+            allowed = f"{self.replications} numbers, at least 0"
+            path = self.path / "manifest.json"
+            raise invalid(f"warmup_s in {path}", found, allowed, "Simulate the scenario again.")
+        return tuple(found)
 
     def estimate(self, *keys: str) -> Estimate | None:
         """A figure of the summary by its keys; ``None`` if it has none there.
@@ -121,6 +146,16 @@ class StoredRun:
         ``run.estimate("by_model", "chat", "ttft_s", "p95")``
         """
         return estimate_of(self._found(keys))
+
+    def estimates(self, *keys: str) -> dict[str, Estimate]:
+        """All figures in a part of the summary by its keys, without those that are not known."""
+        found = {name: self.estimate(*keys, name) for name in self.entry(*keys)}
+        return {name: estimate for name, estimate in found.items() if estimate is not None}
+
+    def traffic_share(self, model: str) -> float | None:
+        """Share of the requests that a model got; ``None`` without requests, and of another run's model."""
+        total = self.number("overall", "requests", "total")
+        return self.number("by_model", model, "requests", "total") / total if model in self.models and total else None
 
     def entry(self, *keys: str) -> Mapping[str, Any]:
         """A part of the summary by its keys; empty if it has none there."""

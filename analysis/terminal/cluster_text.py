@@ -9,10 +9,11 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from analysis.figure_texts import figure_text, point
+from analysis.estimates import value_of
 from analysis.stored.run import StoredRun
-from analysis.terminal.text_graphics import Canvas, shortened
+from analysis.terminal.text_graphics import Canvas, in_columns
 from analysis.terminal.verdict_text import heading, plain_table
+from analysis.wording import COUNT, NUMBER, SHARE, in_column, ranges
 
 _COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "red")
 _MOST_ROWS = 16
@@ -41,24 +42,25 @@ def cluster_text(run: StoredRun, canvas: Canvas) -> Iterator[RenderableType]:
         yield Text(f"... and {len(groups) - _MOST_ROWS} more", "dim")
     yield ""
     table = plain_table("  replica", "GPUs", "compute", "memory", "busy", "batch", "KV", "waiting", "most")
+    names = in_columns((replica["name"] for replica in replicas), _NAME_WIDTH)
     for replica in replicas[:_MOST_ROWS]:
         load = run.summary["replicas"][replica["name"]]
         table.add_row(
             Text.assemble(
                 (letters[replica["model"]], _style(run.models, replica["model"])),
-                f" {shortened(replica['name'], _NAME_WIDTH).rstrip()}",
+                f" {names[replica['name']].rstrip()}",
             ),
-            _ranges(replica["gpus"]),
+            ranges(replica["gpus"], ","),
             f"{replica['compute_share']:.0%}",
             f"{replica['memory_share']:.0%}",
             *(
-                figure_text(None if load[key] is None else point(load[key]), unit)
+                in_column(value_of(load[key]), unit)
                 for key, unit in (
-                    ("utilisation", "share"),
-                    ("mean_batch_size", "rate"),
-                    ("mean_kv_used_frac", "share"),
-                    ("mean_waiting", "rate"),
-                    ("max_waiting", "rate"),
+                    ("utilisation", SHARE),
+                    ("mean_batch_size", NUMBER),
+                    ("mean_kv_used_frac", SHARE),
+                    ("mean_waiting", NUMBER),
+                    ("max_waiting", COUNT),
                 )
             ),
         )
@@ -82,18 +84,7 @@ def _alike(gpus: int, replicas: Sequence[Mapping[str, Any]]) -> dict[str, list[M
         tenants = [replica for replica in replicas if gpu in replica["gpus"]]
         key = tuple((tenant["model"], tenant["compute_share"], tenant["memory_share"]) for tenant in tenants)
         found.setdefault(key, ([], tenants))[0].append(gpu)
-    return {_ranges(numbers): tenants for numbers, tenants in found.values()}
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """``0-3,6`` for 0, 1, 2, 3 and 6."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and parts[-1][1] == number - 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
+    return {ranges(numbers, ","): tenants for numbers, tenants in found.values()}
 
 
 def _shares(

@@ -8,10 +8,11 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from analysis.figure_texts import figure_text
+from analysis.estimates import Estimate, estimate_of
 from analysis.stored.results import StoredDocument
 from analysis.terminal.text_graphics import Canvas
 from analysis.terminal.verdict_text import heading, plain_table, wrap_last
+from analysis.wording import MILLISECONDS, NONE, SCORE, SHARE, UNITS, Unit, bare, in_column, worded
 
 _Values = Mapping[str, Any]
 _PROMISED = {"ttft_mean_s": "TTFT mean", "ttft_p95_s": "TTFT P95", "tpot_mean_s": "TPOT mean", "e2e_p95_s": "E2E P95"}
@@ -23,7 +24,6 @@ _COMPARED = {
     "ttft_p95_s": "TTFT P95",
     "goodput_per_s": "goodput/s",
 }
-_FORMATS = {"s": "ms", "share": "share", "score": "score", "rate": "rate", "number": "rate"}
 
 
 def plan_text(document: StoredDocument, canvas: Canvas) -> Iterator[RenderableType]:
@@ -56,8 +56,8 @@ def _routing(routing: _Values, promised: _Values) -> Iterator[RenderableType]:
     shown = [key for key in _PROMISED if any(key in latency for latency in latencies.values())]
     table = plain_table("model", "fraction", "price", *(_PROMISED[key] for key in shown))
     for name, fraction in routing["fractions"].items():
-        cells = [figure_text(latencies.get(name, {}).get(key), "ms") for key in shown]
-        table.add_row(name, f"{fraction:.1%}", f"{routing['prices'][name]:+.4f}", *cells)
+        cells = [in_column(latencies.get(name, {}).get(key), MILLISECONDS) for key in shown]
+        table.add_row(name, in_column(fraction, SHARE), f"{routing['prices'][name]:+.4f}", *cells)
     yield table
 
 
@@ -65,9 +65,13 @@ def validation_text(document: StoredDocument, canvas: Canvas) -> Iterator[Render
     """Every SLO with its verdict, and what the gap to the promise is made of."""
     found = document.content
     yield heading("SLOs")
-    table = plain_table("SLO", "verdict", "simulated (ms)", "late or unanswered")
+    table = plain_table("SLO", "verdict", "simulated", "late or unanswered")
     for slo in found["slos"]:
-        table.add_row(slo["slo"], slo["outcome"], _interval(slo["statistic_s"], "s"), _interval(slo["missed"], "share"))
+        simulated, missed = (
+            worded(estimate_of(slo["statistic_s"]), MILLISECONDS),
+            worded(estimate_of(slo["missed"]), SHARE),
+        )
+        table.add_row(slo["slo"], slo["outcome"], simulated, missed)
     yield table
     for gap in (found.get("gap") or {}).get("gaps", ()):
         yield heading(f"From the promised {gap['name']} to the simulated")
@@ -75,17 +79,22 @@ def validation_text(document: StoredDocument, canvas: Canvas) -> Iterator[Render
 
 
 def _gap(gap: _Values, canvas: Canvas) -> Table:
-    unit = gap["unit"]
+    unit = UNITS[gap["unit"]]
     widest = max((abs(step["effect"]["estimate"]) for step in gap["steps"]), default=0.0) or 1.0
-    table = plain_table("", "effect (ms)" if unit == "s" else "effect", "interval", "")
+    table = plain_table("", f"effect ({unit.name})" if unit.name else "effect", "interval", "")
     table.columns[3].justify = "left"
-    table.add_row("promised", _figure(gap["promised"], unit))
+    table.add_row("promised", *bare(Estimate(value=gap["promised"]), unit))
     for step in gap["steps"]:
-        effect = step["effect"]
-        bar = canvas.bar(abs(effect["estimate"]) / widest, max(8, canvas.width - 64))
-        table.add_row(step["name"], _figure(effect["estimate"], unit, "+"), _bounds(effect, unit), bar)
-    table.add_row("simulated", _figure(gap["simulated"]["estimate"], unit), _bounds(gap["simulated"], unit))
+        bar = canvas.bar(abs(step["effect"]["estimate"]) / widest, max(8, canvas.width - 64))
+        table.add_row(step["name"], *_apart(step["effect"], unit, signed=True), bar)
+    table.add_row("simulated", *_apart(gap["simulated"], unit))
     return table
+
+
+def _apart(content: _Values, unit: Unit, *, signed: bool = False) -> tuple[str, str]:
+    """A figure and its interval, in columns of their own."""
+    found = estimate_of(content)
+    return (NONE, NONE) if found is None else bare(found, unit, signed=signed)
 
 
 def comparison_text(document: StoredDocument, canvas: Canvas) -> Iterator[RenderableType]:
@@ -102,7 +111,7 @@ def comparison_text(document: StoredDocument, canvas: Canvas) -> Iterator[Render
         for name in shown:
             value = policy["figures"][name]["mean"]
             differs = (policy["differences"] or {}).get(name, {}).get("significant")
-            cells.append(figure_text(value, _FORMATS[metrics[name]["unit"]]) + ("*" if differs else " "))
+            cells.append(in_column(value, UNITS[metrics[name]["unit"]]) + ("*" if differs else " "))
         table.add_row(label, *cells)
     yield table
 
@@ -121,7 +130,7 @@ def stress_text(document: StoredDocument, canvas: Canvas) -> Iterator[Renderable
                 f"{point['value']:.4g}",
                 point["outcome"],
                 str(point["replications"]),
-                figure_text(point["achieved_score"], "score"),
+                in_column(point["achieved_score"], SCORE),
                 "-" if strain is None else f"{strain:,.0%}",
                 "" if strain is None else canvas.bar(strain / 2, 24) + (" >" if strain > 2 else ""),
             )
@@ -145,7 +154,7 @@ def frontier_text(document: StoredDocument, canvas: Canvas) -> Iterator[Renderab
             score = float(row["score"]) if row["score"] else None
             bar = "" if score is None else canvas.bar(score / highest, 16)
             setup = _without_left_out(row["setup"]) if score is not None else "no plan keeps the SLO"
-            table.add_row(f"{float(row[column]):g}", figure_text(score, "score"), bar, setup)
+            table.add_row(f"{float(row[column]):g}", in_column(score, SCORE), bar, setup)
         yield table
 
 
@@ -160,19 +169,3 @@ def _provenance(provenance: _Values) -> Iterator[RenderableType]:
     for name, text in provenance.items():
         table.add_row(name, str(text)[:16] if "sha256" in name else str(text))
     yield table
-
-
-def _interval(interval: _Values, unit: str) -> str:
-    return f"{_figure(interval['estimate'], unit)} {_bounds(interval, unit)}"
-
-
-def _bounds(interval: _Values, unit: str) -> str:
-    return f"[{_figure(interval['low'], unit)}, {_figure(interval['high'], unit)}]"
-
-
-def _figure(value: float | None, unit: str, sign: str = "") -> str:
-    """A figure that may be negative: milliseconds, per cent or a score."""
-    if value is None:
-        return "-"
-    scale, digits, mark = {"s": (1e3, 1, ""), "share": (100.0, 2, "%")}.get(unit, (1.0, 4, ""))
-    return f"{round(value * scale, digits) + 0.0:{sign},.{digits}f}{mark}"

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.text import Text
 
-from analysis.figure_texts import figure_text
+from analysis.estimates import value_of
 from analysis.stored.run import StoredRun
 from analysis.summary import Summary
-from analysis.terminal.text_graphics import Canvas, LogAxis, shortened
+from analysis.terminal.text_graphics import Canvas, LogAxis, in_columns
 from analysis.terminal.verdict_text import heading
+from analysis.wording import MILLISECONDS, NUMBER, in_column, setting
 from sim.results import Floats
 
 _STATISTICS = ("mean", "p50", "p95", "p99")
@@ -22,16 +24,16 @@ _MOST_MODELS = 12
 
 def latency_text(run: StoredRun, canvas: Canvas) -> Iterator[RenderableType]:
     """One block for each of TTFT, TPOT and E2E: figures, and how the requests are spread; limits are marked."""
-    slo = run.slo
-    limits = {} if slo is None else {"ttft": slo.ttft_s, "tpot": slo.tpot_s, "e2e": slo.e2el_s}
-    yield heading("Latencies (ms), and how many requests have them")
-    for latency in ("ttft", "tpot", "e2e"):
-        yield from _block(run, latency, limits.get(latency), canvas)
+    limits = {} if run.slo is None else run.slo.limits_s
+    blocks = [line for latency in ("ttft", "tpot", "e2e") for line in _block(run, latency, limits.get(latency), canvas)]
+    if blocks:
+        yield heading("Latencies (ms), and how many requests have them")
+    yield from blocks
 
 
 def _block(run: StoredRun, latency: str, limit_s: float | None, canvas: Canvas) -> Iterator[Text]:
     groups = _groups(run)
-    label_width = min(16, max(len(name) for name in (*groups, "TTFT")))
+    label_width = min(16, max(cell_len(name) for name in (*groups, "TTFT")))
     axis_width = canvas.width - label_width - len(_STATISTICS) * _FIGURE_WIDTH - 2
     limit_ms = None if limit_s is None else limit_s * 1e3
     samples = {name: _samples_ms(run, name, latency) for name in groups}
@@ -41,9 +43,10 @@ def _block(run: StoredRun, latency: str, limit_s: float | None, canvas: Canvas) 
     headings = "".join(name.upper().rjust(_FIGURE_WIDTH) if name != "mean" else "mean".rjust(8) for name in _STATISTICS)
     ticks = "" if axis is None else axis.labels()
     yield Text.assemble("\n", (latency.upper().ljust(label_width), "bold"), (f"{headings}  {ticks}".rstrip(), "dim"))
+    labels = in_columns(groups, label_width)
     for name, group in groups.items():
         figures = "".join(_figure(group, latency, statistic) for statistic in _STATISTICS)
-        line = Text(f"{shortened(name, label_width)}{figures}  ")
+        line = Text(f"{labels[name]}{figures}  ")
         if axis is not None and len(samples[name]):
             drawn = canvas.sparkline(axis.counts(samples[name]))
             within = axis_width if limit_ms is None else axis.place(limit_ms) + 1
@@ -53,7 +56,7 @@ def _block(run: StoredRun, latency: str, limit_s: float | None, canvas: Canvas) 
         yield line
     if axis is not None and limit_ms is not None:
         indent = " " * (label_width + len(_STATISTICS) * _FIGURE_WIDTH + 2)
-        yield Text(indent + axis.mark(limit_ms, f"SLO {limit_ms:,.6g}"), "dim")
+        yield Text(indent + axis.mark(limit_ms, f"SLO {setting(limit_ms, NUMBER)}"), "dim")
 
 
 def _groups(run: StoredRun) -> dict[str, Summary]:
@@ -74,5 +77,4 @@ def _samples_ms(run: StoredRun, group: str, latency: str) -> Floats:
 
 
 def _figure(group: Summary, latency: str, statistic: str) -> str:
-    value = group[f"{latency}_s"][statistic]
-    return figure_text(value["mean"] if isinstance(value, dict) else value, "ms").rjust(_FIGURE_WIDTH)
+    return in_column(value_of(group[f"{latency}_s"][statistic]), MILLISECONDS).rjust(_FIGURE_WIDTH)

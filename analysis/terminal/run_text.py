@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from analysis.cost_lines import cost_lines
-from analysis.figure_texts import figure_text, point
+from analysis.estimates import estimate_of, value_of
 from analysis.stored.run import StoredRun
 from analysis.summary import Summary
 from analysis.terminal.cluster_text import cluster_text
@@ -16,7 +16,8 @@ from analysis.terminal.latency_text import latency_text
 from analysis.terminal.text_graphics import Canvas
 from analysis.terminal.timeline_text import timeline_text
 from analysis.terminal.verdict_text import heading, plain_table, wrap_last
-from analysis.time_parts import SLOWEST_SHARE
+from analysis.time_parts import SLOWEST_SHARE, part_name
+from analysis.wording import COUNT, MILLISECONDS, SCORE, SHARE, in_column, plural, plus_minus
 
 _LEAST_PART = 1e-3
 """Share of a latency below which a part of it is not worth a line."""
@@ -36,9 +37,9 @@ def run_text(run: StoredRun, canvas: Canvas) -> Iterator[RenderableType]:
 
 def _time_parts(run: StoredRun, canvas: Canvas) -> Iterator[RenderableType]:
     """Where the time to the first token goes: on average, and for the slowest requests."""
-    overall = run.summary["overall"].get("ttft_parts_s") or {}
-    parts = {which: _known(run, which) for which in ("mean", "slowest") if overall.get(which)}
-    wholes_s = {which: sum(found.values()) for which, found in parts.items()}
+    found = {which: run.estimates("overall", "ttft_parts_s", which) for which in ("mean", "slowest")}
+    parts = {which: {name: part.value for name, part in known.items()} for which, known in found.items() if known}
+    wholes_s = {which: sum(known.values()) for which, known in parts.items()}
     if not any(wholes_s.values()):
         return
     yield heading("Where the TTFT goes (ms)")
@@ -47,18 +48,16 @@ def _time_parts(run: StoredRun, canvas: Canvas) -> Iterator[RenderableType]:
     for column in (2, 4):
         table.columns[column].justify = "left"
     for name in next(iter(parts.values())):
-        shares = {which: found[name] / wholes_s[which] if wholes_s[which] else 0.0 for which, found in parts.items()}
+        shares = {
+            which: known.get(name, 0.0) / wholes_s[which] if wholes_s[which] else 0.0 for which, known in parts.items()
+        }
         if max(shares.values()) < _LEAST_PART:
             continue
-        cells = [(figure_text(parts[which][name], "ms"), canvas.bar(shares[which], bar_width)) for which in parts]
-        table.add_row(name.replace("_", " "), *(text for pair in cells for text in pair))
+        cells = [
+            (in_column(parts[which].get(name), MILLISECONDS), canvas.bar(shares[which], bar_width)) for which in parts
+        ]
+        table.add_row(part_name(name), *(text for pair in cells for text in pair))
     yield table
-
-
-def _known(run: StoredRun, which: str) -> dict[str, float]:
-    names: Mapping[str, object] = run.summary["overall"]["ttft_parts_s"][which]
-    found = {name: run.estimate("overall", "ttft_parts_s", which, name) for name in names}
-    return {name: 0.0 if estimate is None else estimate.value for name, estimate in found.items()}
 
 
 def _classes(run: StoredRun) -> Iterator[RenderableType]:
@@ -72,15 +71,13 @@ def _classes(run: StoredRun) -> Iterator[RenderableType]:
     for name in run.classes:
         group = run.summary["by_class"][name]
         cells = [_attainment(by_pair[model].get(name)) for model in models[:6]]
-        table.add_row(name, figure_text(point(group["requests"]["total"]), "count"), *cells, _attainment(group))
+        table.add_row(name, in_column(value_of(group["requests"]["total"]), COUNT), *cells, _attainment(group))
     yield table
 
 
 def _attainment(group: Summary | None) -> str:
     """Without its interval, for which there is no room beside other models."""
-    if group is None or group["slo_attainment"] is None:
-        return "-"
-    return figure_text(point(group["slo_attainment"]), "share")
+    return in_column(None if group is None else value_of(group["slo_attainment"]), SHARE)
 
 
 def _quality(run: StoredRun) -> Iterator[RenderableType]:
@@ -89,16 +86,11 @@ def _quality(run: StoredRun) -> Iterator[RenderableType]:
         return
     yield heading("Quality of the answers")
     table = plain_table("", "requests", "predicted score", "achieved score")
-    total = run.number("overall", "requests", "total")
-    groups = {name: run.summary["by_model"][name] for name in run.used_models}
-    for name, group in {**groups, "all": run.summary["overall"]}.items():
-        count = run.number("overall" if name == "all" else "by_model", *([] if name == "all" else [name]), *_TOTAL)
-        scores = (figure_text(group["quality"][kind], "score") for kind in ("predicted", "achieved"))
-        table.add_row(name, figure_text(count / total if total else None, "share"), *scores)
+    groups = [(name, run.summary["by_model"][name], run.traffic_share(name)) for name in run.used_models]
+    for name, group, share in (*groups, ("all", run.summary["overall"], 1.0 if groups else None)):
+        scores = (plus_minus(estimate_of(group["quality"][kind]), SCORE) for kind in ("predicted", "achieved"))
+        table.add_row(name, in_column(share, SHARE), *scores)
     yield table
-
-
-_TOTAL = ("requests", "total")
 
 
 def _cost(run: StoredRun) -> Iterator[RenderableType]:
@@ -119,7 +111,7 @@ def _provenance(run: StoredRun) -> Iterator[RenderableType]:
     rows = {
         "directory": str(run.path),
         "scenario": f"{run.scenario['name']}, SHA-256 {manifest['scenario_sha256'][:16]}",
-        "seed": f"{manifest['seed']}, {run.replications} replication{'s' if run.replications > 1 else ''}",
+        "seed": f"{manifest['seed']}, {plural(run.replications, 'replication')}",
         "simulated": f"{manifest['started']}, in {manifest['wall_s']:,.3g} s, {manifest['events']:,} events",
         "versions": versions,
     }

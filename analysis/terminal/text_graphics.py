@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
 
+from analysis.short_names import short_names
 from sim.results import Floats
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -125,12 +128,18 @@ class LogAxis:
         return behind if len(behind) <= self.width else f"{words} ^".rjust(place + 1)
 
 
-def shortened(name: str, width: int) -> str:
-    """A name in exactly so many characters; of one that is too long, the beginning and the end."""
-    if len(name) <= width:
-        return name.ljust(width)
+def in_columns(names: Iterable[str], width: int) -> dict[str, str]:
+    """Names that appear together, each as wide as so many characters; of those too long, the beginning and the end."""
+    short = short_names(names, partial(_cut, width=width), partial(set_cell_size, total=width), gap="..")
+    return {name: set_cell_size(text, width) for name, text in short.items()}
+
+
+def _cut(name: str, width: int) -> str:
+    """By columns of the terminal: some characters, such as Japanese ones, take two."""
+    if cell_len(name) <= width:
+        return name
     end = (width - 2) // 2
-    return f"{name[: width - 2 - end]}..{name[len(name) - end :]}"
+    return f"{set_cell_size(name, width - 2 - end)}..{set_cell_size(name[::-1], end)[::-1]}"
 
 
 def slots(times_s: Floats, values: Floats, begin_s: float, end_s: float, count: int) -> Floats:

@@ -71,6 +71,8 @@ def _executed(lesson):
                 shutil.copyfile(lesson.folder / name, Path(folder) / name)
             execute_notebook(Path(folder) / "notebook.py", Path(folder) / "notebook.ipynb")
             _CACHE.mkdir(parents=True, exist_ok=True)
+            for outdated in _CACHE.glob(f"{lesson.name}-*.ipynb"):
+                outdated.unlink(missing_ok=True)
             shutil.move(Path(folder) / "notebook.ipynb", kept)
     return json.loads(kept.read_text(encoding="utf-8"))
 

@@ -26,6 +26,10 @@ from optimizer.problem import LoadCase, Problem, SloTarget
 Floats = NDArray[np.float64]
 
 _SAME_SHARE = 1e-9
+_JUMP = 1e-6
+"""Share of the traffic within which a change of latency is a jump."""
+_RAMP = 1e-4
+"""Share of the traffic below a jump in which latency rises to what it is above it."""
 
 
 def shared_slos(problem: Problem) -> tuple[int, ...]:
@@ -61,10 +65,25 @@ def delay(curve: LoadLatencyCurve, load_per_s: float, shared: Sequence[SloTarget
     end = min(highest, load_per_s)
     inside = rates < end
     at_end = [[np.interp(end, rates, values)] for values in relative]
-    return Delay(
-        shares=np.append(rates[inside], end) / load_per_s,
-        relative=np.concatenate([relative[:, inside], np.array(at_end).reshape(len(shared), 1)], axis=1),
-    )
+    shares = np.append(rates[inside], end) / load_per_s
+    relative = np.concatenate([relative[:, inside], np.array(at_end).reshape(len(shared), 1)], axis=1)
+    return _from_the_foot_of_jumps(shares, relative)
+
+
+def _from_the_foot_of_jumps(shares: Floats, relative: Floats) -> Delay:
+    """Spread jumps over a small interval below their foot: a linear programme with a slope of 1e10 returns nonsense."""
+    first = np.flatnonzero(np.append(True, np.diff(shares) > _JUMP))
+    if len(first) == len(shares):
+        return Delay(shares=shares, relative=relative)
+    feet = shares[first[np.diff(np.append(first, len(shares))) > 1]] - _RAMP
+    feet = feet[feet > 0.0]
+    kept = shares[first]
+    kept[-1] = shares[-1] if len(first) > 1 else 0.0  # the highest share stays what it is
+    tops = np.maximum.reduceat(relative, first, axis=1)
+    places = np.unique(np.concatenate([kept, feet]))
+    below = np.array([np.interp(places, shares, values) for values in relative]).reshape(len(relative), len(places))
+    below[:, np.searchsorted(places, kept)] = tops
+    return Delay(shares=places, relative=below)
 
 
 def highest_rate(curve: LoadLatencyCurve, own: Sequence[SloTarget]) -> float:

@@ -1,4 +1,6 @@
-"""The linear programme over what is known of one setup: mixtures of assignments and of shares of traffic. ::
+"""The linear programme over what is known of one setup: mixtures of assignments and of shares of traffic.
+
+::
 
     maximise    sum_a lambda_a score_a
     subject to  sum_a lambda_a = 1,   sum_y mu_iy = 1 for each model,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from io import TextIOWrapper
 from pathlib import Path
 
 import click
@@ -31,7 +29,4 @@ def show(results: tuple[Path, ...], as_json: bool) -> None:
     from analysis.terminal.show import show_results
     from scenarios.summary_table import results_console
 
-    if isinstance(sys.stdout, TextIOWrapper):
-        # A terminal that cannot show a character is to show the others.
-        sys.stdout.reconfigure(errors="replace")
     show_results(found, results_console())

@@ -124,5 +124,11 @@ def _ask_key() -> str:
 
 
 def _ask_steps() -> int | None:
-    text = click.prompt("\nsteps", default="10", show_default=True)
-    return int(text) if str(text).strip().isdigit() and int(text) > 0 else None
+    try:
+        steps = int(click.prompt("\nsteps", default="10", show_default=True))
+    except ValueError:
+        steps = 0
+    if steps < 1:
+        click.echo("allowed: a whole number, at least 1")
+        return None
+    return steps

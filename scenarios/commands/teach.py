@@ -86,7 +86,7 @@ def _check_options(actions: dict[str, bool], settings: dict[str, bool], lesson_n
     chosen = [name for name, given in actions.items() if given]
     given = [name for name, is_given in settings.items() if is_given]
     if lesson_name is None and (chosen or [name for name in given if name != "--json"]):
-        raise InputError(f"{(chosen + given)[0]} is of a lesson; name one of: {', '.join(lesson_names())}")
+        raise InputError(f"{(chosen + given)[0]} is of a lesson; name one of: {', '.join(map(_shown, lesson_names()))}")
     if len(chosen) > 1:
         raise InputError(f"{' and '.join(chosen)} do not go together; give one of them")
     of_experiment = [name for name in given if name != "--overwrite"]

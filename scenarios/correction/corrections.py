@@ -26,6 +26,9 @@ Seen = tuple[int, int, int]
 _CARRIED = 0.95
 """Part of a load that was not carried up to which an option may be loaded again."""
 
+_SAME_LOAD = 1e-4
+"""Relative difference below which two loads are one: two plans with the same routing differ by rounding."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corrections:
@@ -46,7 +49,10 @@ class Corrections:
         """With more sightings; one at a load where there is one already takes its place."""
         sightings = {seen: dict(factors) for seen, factors in self.sightings.items()}
         for seen, sighting in found:
-            sightings.setdefault(seen, {})[sighting.rate_per_s] = sighting.factor
+            factors = sightings.setdefault(seen, {})
+            for rate in [rate for rate in factors if math.isclose(rate, sighting.rate_per_s, rel_tol=_SAME_LOAD)]:
+                del factors[rate]
+            factors[sighting.rate_per_s] = sighting.factor
         return replace(self, sightings=sightings)
 
     def growing(self, seen: Iterable[Seen], factor: float) -> Corrections:

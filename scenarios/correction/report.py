@@ -181,7 +181,8 @@ def _given_up(correction: Correction) -> str:
     assert best is not None
     if best is first:
         return "what the curves promised holds as it is"
-    return f"the plan that the curves promised had {first.score:.4f}, and is {first.fate.value}"
+    fate = first.fate.value if first.fate is Fate.HOLDS else f"is {first.fate.value}"
+    return f"the plan that the curves promised had {first.score:.4f}, and {fate}"
 
 
 def _simulated_score(step: Step) -> str:

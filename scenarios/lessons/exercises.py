@@ -31,7 +31,9 @@ def parse_answer(text: str) -> tuple[int, float]:
     try:
         found = int(number), float(value.replace("_", ""))
     except ValueError:
-        raise invalid("--answer", text, "NUMBER=VALUE, the exercise and your answer, such as 2=0.83") from None
+        raise invalid(
+            "--answer", text, "NUMBER=VALUE, the exercise and your answer as a plain number, such as 2=0.83"
+        ) from None
     if not separator or not math.isfinite(found[1]):
         raise InputError(f"--answer is {text!r}; allowed: a finite number after the =")
     return found

@@ -128,7 +128,7 @@ class Lesson:
         """Exercise ``number``, from 1 on."""
         exercises = self.about.exercises
         if not 1 <= number <= len(exercises):
-            raise invalid("exercise", number, f"1 to {len(exercises)}, those of lesson {self.name}")
+            raise invalid("exercise", number, f"1 to {len(exercises)}, those of lesson {self.name.replace('_', '-')}")
         return exercises[number - 1]
 
     @property
@@ -158,7 +158,9 @@ def load_lesson(name: str) -> Lesson:
     folder = name.strip().lower().replace("-", "_")
     path = FOLDER / folder / "lesson.yaml"
     if not folder.isidentifier() or not path.is_file():
-        raise unknown_name("lesson", name, (entry.parent.name for entry in FOLDER.glob("*/lesson.yaml")))
+        raise unknown_name(
+            "lesson", name, (entry.parent.name.replace("_", "-") for entry in FOLDER.glob("*/lesson.yaml"))
+        )
     values = read_yaml(path, "lesson")
     try:
         about = LessonFile.model_validate(values)

@@ -30,7 +30,7 @@ def why_refused(refusal: Refusal, settings: EngineSettings, batch: Sequence[Batc
             return f"its {needed:,} tokens must fit into one step, and {available:,} of the token budget are left"
         case "seat":
             name = "max_num_seqs" if settings.max_num_active_seqs is None else "max_num_active_seqs"
-            return f"no seat: {name} {settings.seat_limit:,} requests run"
+            return f"no seat: {settings.seat_limit:,} running, as many as {name} allows"
         case "blocks of the sequence":
             return f"no free KV blocks: all its tokens need {needed:,}, {left}"
         case "KV blocks":

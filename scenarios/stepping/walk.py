@@ -44,7 +44,7 @@ def walk_steps(
     InputError
         There is no such replica, it computes nothing from then on, or the scenario contradicts itself.
     """
-    check_finite("from", from_s)
+    check_finite("--from", from_s)
     prepared = PreparedScenario.of(scenario)
     run = replace(scenario.run_spec(0, shared_content=prepared.workload.shares_content), mode="reference")
     traffic = build_traffic(scenario.workload, seed_sequence(scenario.seed, 0, "workload"), Path())
@@ -65,12 +65,12 @@ def walk_steps(
                 cluster.clock.stop()
 
     watcher = StepWatcher(by_name[name].engine, name, show, from_s=from_s)
-    cluster.simulate()
+    end_s = cluster.simulate().end_s
     watcher.hand_over()
     if not shown:
-        since = f" from {from_s:g} s on" if from_s else ""
+        since, earlier = (f" from {from_s:g} s on", "an earlier --from, or ") if from_s else ("", "")
         raise InputError(
-            f"replica {name} computes no step{since}: nothing is sent to it then; choose another with --replica "
-            f"({', '.join(by_name)}), or an earlier --from"
+            f"replica {name} computes no step{since}, and the run ends at {end_s:g} s; choose {earlier}another one "
+            f"with --replica ({', '.join(by_name)})"
         )
     return shown

@@ -7,11 +7,15 @@ count service in tokens, a thousand on average, so that times are right to a tho
 
 from __future__ import annotations
 
+from latency_models.errors import check_finite, invalid
+
 TOKENS = 1000
 """Mean length of a service, in tokens."""
 
 ROOM = tuple(f"models.server.engine.{key}=2000000" for key in ("max_model_len", "max_num_batched_tokens"))
 """For services of any length."""
+
+_MOST_VARIATION = 1000
 
 EXPONENTIAL = "workload.lengths.prompt={kind: geometric, mean: 1000}"
 """Services of one server: geometric lengths have exactly the mean asked for; exponential ones are rounded up."""
@@ -35,6 +39,13 @@ def seats(rate_per_s: float, service_s: float, servers: int) -> tuple[str, ...]:
         f"models.server.engine.max_num_seqs={servers}",
         f"models.server.engine.num_gpu_blocks={200_000 + 2_000 * servers}",
     )
+
+
+def check_variation(field: str, value: float) -> float:
+    """Return a coefficient of variation if it is one that a queue can have; raise :class:`InputError` otherwise."""
+    if check_finite(field, value) > _MOST_VARIATION:
+        raise invalid(field, value, f"a number from 0 to {_MOST_VARIATION}")
+    return value
 
 
 def lognormal_services(which: str, service_cv: float) -> str:

@@ -12,6 +12,9 @@ from scenarios.theory.evidence import Claim, Row, mean_over
 from scenarios.theory.stationary import StationaryRun
 from sim.results import Floats, Status
 
+_RARE = 1e-3
+"""Share of the requests below which a simulation of some ten thousand says little."""
+
 Measure = Callable[[StationaryRun], float]
 """Finds a figure in a replication."""
 
@@ -88,6 +91,21 @@ def utilisation_figure(load: float, *, simulated: bool = True, source: str = "ra
         source=source,
         measure=(lambda run: 100 * run.busy_share) if simulated else None,
         tolerance=0.002,
+    )
+
+
+def share_figure(
+    quantity: str, share: float, source: str, measure: Callable[[StationaryRun], float], *, tolerance: float
+) -> Figure:
+    """A share of the requests, in per cent; nothing is claimed of one so rare that simulations hardly meet it."""
+    return Figure(
+        quantity=quantity,
+        unit="%",
+        theory=100 * share,
+        source=source,
+        measure=lambda run: 100 * measure(run),
+        claim="agrees" if share >= _RARE else "none",
+        tolerance=tolerance,
     )
 
 

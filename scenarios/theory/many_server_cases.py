@@ -20,6 +20,7 @@ from scenarios.theory.engines import (
     EXPONENTIAL,
     ROOM,
     TOKENS,
+    check_variation,
     heavy_tail_note,
     lognormal_services,
     one_server,
@@ -32,6 +33,7 @@ from scenarios.theory.figures import (
     quantile_figure,
     queue_figures,
     rejected_share,
+    share_figure,
     utilisation_figure,
 )
 
@@ -45,13 +47,12 @@ def mmc_case(rate_per_s: float, service_s: float, servers: int, quantile: float)
     waiting = erlang_c(rate_per_s * service_s, servers)
     figures = [
         utilisation_figure(queue.utilisation, simulated=False),
-        Figure(
-            quantity="share that waits",
-            unit="%",
-            theory=100 * waiting,
-            source="Erlang C (Gross & Harris, Queueing Theory, 2.3)",
+        share_figure(
+            "share that waits",
+            waiting,
+            "Erlang C (Gross & Harris, Queueing Theory, 2.3)",
             # Whoever finds a seat waits for the end of a step at most.
-            measure=lambda run: float(100 * (run.wait_s > 1.5 * step_s).mean()),
+            lambda run: float((run.wait_s > 1.5 * step_s).mean()),
             tolerance=0.003,
         ),
         *queue_figures(queue, "Erlang C (Gross & Harris, Queueing Theory, 2.3)", tolerance=0.002, delay_s=step_s),
@@ -69,6 +70,7 @@ def mmc_case(rate_per_s: float, service_s: float, servers: int, quantile: float)
         overrides=seats(rate_per_s, service_s, servers),
         service_s=service_s,
         load=queue.utilisation,
+        in_service=rate_per_s * service_s,
     )
 
 
@@ -80,12 +82,11 @@ def mmck_case(rate_per_s: float, service_s: float, servers: int, capacity: int) 
     return TheoryCase(
         title=f"M/M/c/K: {POISSON_EXPONENTIAL}, c = {servers}, at most {capacity} in the system",
         figures=(
-            Figure(
-                quantity="share turned away",
-                unit="%",
-                theory=100 * found.rejected_share,
-                source="balance equations (Gross & Harris, Queueing Theory, 2.4)",
-                measure=lambda run: 100 * rejected_share(run),
+            share_figure(
+                "share turned away",
+                found.rejected_share,
+                "balance equations (Gross & Harris, Queueing Theory, 2.4)",
+                rejected_share,
                 tolerance=0.005,
             ),
             utilisation_figure(found.served.utilisation, simulated=False, source="rate let in x service / servers"),
@@ -100,6 +101,7 @@ def mmck_case(rate_per_s: float, service_s: float, servers: int, capacity: int) 
         ),
         service_s=service_s,
         load=min(rate_per_s * service_s / servers, 0.6),
+        in_service=min(rate_per_s * service_s, servers),
         notes=() if places else ("without places to wait this is Erlang B, which the engine has no scenario for",),
     )
 
@@ -127,7 +129,7 @@ def erlang_b_case(rate_per_s: float, service_s: float, servers: int) -> TheoryCa
 
 def mg_infinity_case(rate_per_s: float, service_s: float, service_cv: float) -> TheoryCase:
     """M/G/infinity beside the library's scenario of that name."""
-    check_finite("service_cv", service_cv)
+    check_variation("service_cv", service_cv)
     queue = mg_infinity(rate_per_s, service_s)
     room = math.ceil(queue.mean_in_system + 12 * math.sqrt(queue.mean_in_system) + 20)
     return TheoryCase(
@@ -165,14 +167,15 @@ def mg_infinity_case(rate_per_s: float, service_s: float, service_cv: float) -> 
             lognormal_services("output", service_cv),
         ),
         service_s=service_s,
+        in_service=queue.mean_in_system,
         notes=heavy_tail_note(service_cv),
     )
 
 
 def ggc_case(rate_per_s: float, service_s: float, servers: int, *, arrival_cv: float, service_cv: float) -> TheoryCase:
     """Kingman (one server) and Allen-Cunneen beside gamma gaps and lognormal services."""
-    check_finite("arrival_cv", arrival_cv)
-    check_finite("service_cv", service_cv)
+    check_variation("arrival_cv", arrival_cv)
+    check_variation("service_cv", service_cv)
     queue = allen_cunneen(rate_per_s, service_s, servers, arrival_cv2=arrival_cv**2, service_cv2=service_cv**2)
     one = servers == 1
     source = "Kingman 1961" if one else "Allen-Cunneen (Allen 1990)"
@@ -197,6 +200,7 @@ def ggc_case(rate_per_s: float, service_s: float, servers: int, *, arrival_cv: f
         ),
         service_s=service_s,
         load=queue.utilisation,
+        in_service=rate_per_s * service_s,
         notes=(
             "the formula knows only means and variances: good near load 1, rough at light load",
             *heavy_tail_note(service_cv),
@@ -212,7 +216,12 @@ def choices_case(rate_per_s: float, service_s: float, servers: int, choices: int
     per_server = rate_per_s / servers
     queue = power_of_choices(per_server, service_s, choices)
     balancer = {1: "random", 2: "power-of-two"}.get(choices)
-    notes = [f"the formula is the limit of infinitely many servers; simulated are {servers}"]
+    one_queue_s = mmc(rate_per_s, service_s, servers).mean_sojourn_s
+    notes = []
+    if choices > 1:
+        notes.append(f"the formula is the limit of infinitely many servers; here are {servers}")
+    if queue.mean_sojourn_s < one_queue_s:
+        notes.append("so few servers cannot reach that limit: no rule is better than one queue for all")
     if balancer is None:
         notes.append("not simulated: balancers choose among one, two or all replicas")
     return TheoryCase(
@@ -238,7 +247,7 @@ def choices_case(rate_per_s: float, service_s: float, servers: int, choices: int
             Figure(
                 quantity="mean time if one queue served all",
                 unit="s",
-                theory=mmc(rate_per_s, service_s, servers).mean_sojourn_s,
+                theory=one_queue_s,
                 source="M/M/c, Erlang C (Gross & Harris, Queueing Theory, 2.3)",
             ),
         ),

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from analysis.queueing.many_servers import erlang_c
 from analysis.queueing.networks import Station, jackson
 from analysis.queueing.staffing import staffing_for_mean_wait, staffing_for_wait_probability
 from latency_models.errors import InputError, unknown_name
@@ -16,7 +15,7 @@ from scenarios.schema_errors import describe
 from scenarios.section import Count, NonNegative, Positive, Section
 from scenarios.theory.case import TheoryCase
 from scenarios.theory.engines import seats
-from scenarios.theory.figures import Figure, mean_wait_s, utilisation_figure
+from scenarios.theory.figures import Figure, mean_wait_s, share_figure, utilisation_figure
 
 
 def staffing_case(
@@ -61,12 +60,11 @@ def staffing_case(
                 source="Erlang C (Gross & Harris, Queueing Theory, 2.3)",
             ),
             utilisation_figure(found.utilisation, simulated=False),
-            Figure(
-                quantity="share that waits, with these",
-                unit="%",
-                theory=100 * erlang_c(found.offered_load, found.exact_servers),
-                source="Erlang C (Gross & Harris, Queueing Theory, 2.3)",
-                measure=lambda run: float(100 * (run.wait_s > 1.5 * step_s).mean()),
+            share_figure(
+                "share that waits, with these",
+                found.wait_probability,
+                "Erlang C (Gross & Harris, Queueing Theory, 2.3)",
+                lambda run: float((run.wait_s > 1.5 * step_s).mean()),
                 tolerance=0.005,
             ),
             Figure(
@@ -75,13 +73,15 @@ def staffing_case(
                 theory=found.mean_wait_s,
                 source="Erlang C (Gross & Harris, Queueing Theory, 2.3)",
                 measure=mean_wait_s,
-                tolerance=0.002 + step_s / found.mean_wait_s,
+                tolerance=0.002 + (step_s / found.mean_wait_s if found.mean_wait_s > 0 else 0.0),
+                claim="agrees" if found.mean_wait_s > 0 else "none",
             ),
         ),
         scenario="mmc",
         overrides=overrides,
         service_s=service_s,
         load=found.utilisation,
+        in_service=found.offered_load,
     )
 
 

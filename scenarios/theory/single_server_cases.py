@@ -20,6 +20,7 @@ from scenarios.theory.engines import (
     EXPONENTIAL,
     ROOM,
     TOKENS,
+    check_variation,
     heavy_tail_note,
     lognormal_services,
     one_server,
@@ -77,7 +78,7 @@ def md1_case(rate_per_s: float, service_s: float, quantile: float) -> TheoryCase
 
 def mg1_case(rate_per_s: float, service_s: float, service_cv: float) -> TheoryCase:
     """M/G/1 beside lognormal services."""
-    check_finite("service_cv", service_cv)
+    check_variation("service_cv", service_cv)
     queue = mg1(rate_per_s, service_s, service_cv2=service_cv**2)
     return TheoryCase(
         title="M/G/1: Poisson arrivals, any service (simulated: lognormal), one server",
@@ -95,7 +96,7 @@ def mg1_case(rate_per_s: float, service_s: float, service_cv: float) -> TheoryCa
 
 def processor_sharing_case(rate_per_s: float, service_s: float, service_cv: float) -> TheoryCase:
     """M/G/1-PS beside the library's ``processor-sharing``."""
-    check_finite("service_cv", service_cv)
+    check_variation("service_cv", service_cv)
     queue = mg1_processor_sharing(rate_per_s, service_s)
     source = "service / (1 - load), insensitive (Harchol-Balter, Performance Modeling, 22)"
     return TheoryCase(
@@ -122,7 +123,7 @@ def processor_sharing_case(rate_per_s: float, service_s: float, service_cv: floa
                 quantity="slowdown: time over time alone",
                 unit="",
                 theory=1 / (1 - queue.utilisation),
-                source="the same for short and long (Harchol-Balter, Performance Modeling, 22)",
+                source="the same for short and long (Harchol-Balter, Performance Modeling, 30)",
                 measure=lambda run: float((run.sojourn_s / (run.output_tokens * service_s / TOKENS)).mean()),
                 tolerance=0.03,
             ),
@@ -163,6 +164,8 @@ def batch_case(rate_per_s: float, service_s: float, batch_limit: int) -> TheoryC
 
 def bursts_case(rates_per_s: tuple[float, float], sojourns_s: tuple[float, float], service_s: float) -> TheoryCase:
     """MMPP(2)/M/1 beside the library's ``mm1`` with two-state arrivals."""
+    for lasting in sojourns_s:
+        check_finite("--lasting", lasting, exclusive=True)
     arrivals = TwoStateArrivals(rates_per_s=rates_per_s, sojourns_s=sojourns_s)
     queue = two_state_m_1(arrivals, service_s)
     smooth = mm1(arrivals.mean_rate_per_s, service_s)

@@ -79,14 +79,14 @@ def experiment(*, replications: int) -> list[Row]:
     crowded = stationary_runs(SCENARIO, [CROWDED], replications=replications)
     alone = stationary_runs(SCENARIO, NO_DOCUMENTS, replications=replications)
     in_order = served_in_order()
-    formula = "Pollaczek-Khinchine [Kleinrock, 5.6]"
+    formula = "Pollaczek-Khinchine [Kleinrock, 5.5]"
     sharing = mg1_processor_sharing_sojourn_s(RATE_PER_S, SERVICE_S, DOCUMENT_S)
     rows = [
         Row(
             quantity="TTFT of a question, no documents",
             unit="s",
             theory=md1(QUESTIONS_PER_S, QUESTION_S).mean_sojourn_s,
-            source="M/D/1 [Kleinrock, 5.6]",
+            source="M/D/1 [Kleinrock, 5.5]",
             simulated=mean_over(alone, lambda run: ttft_of(run, "question").mean()),
             # Who comes during a step shares the next one.
             tolerance=0.05,

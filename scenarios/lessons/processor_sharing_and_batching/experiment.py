@@ -100,7 +100,7 @@ def experiment(*, replications: int) -> list[Row]:
             quantity=f"mean time with {SEATS} seats, 2.4/s",
             unit="s",
             theory=seated_engine(2.4, SEATS).mean_sojourn_s,
-            source="balance equations, speed by batch size (Gross & Harris, Queueing Theory, 2.9)",
+            source="balance equations, speed by batch size (Gross & Harris, Queueing Theory, 2)",
             simulated=mean_over(seated, mean_sojourn_s),
             tolerance=_STEP_TOLERANCE,
         ),

@@ -92,7 +92,7 @@ def experiment(*, replications: int) -> list[Row]:
             theory=least,
             source="lower bound: one queue for all, M/M/12 [Winston 1977]",
             simulated=mean_over(by_rule["least-requests"], _sojourn_s),
-            # A bound, and close: a fifth above it at this load.
+            # A bound, and close: a tenth above it at this load.
             tolerance=0.25,
         ),
         Row(

@@ -74,7 +74,7 @@ def experiment(*, replications: int) -> list[Row]:
             quantity="P99 of one call",
             unit="s",
             theory=one,
-            source="M/M/1: exponential [Kleinrock, 5.6]",
+            source="M/M/1: exponential [Kleinrock, 5.7]",
             simulated=mean_over(calls, lambda run: np.quantile(run.sojourn_s, 0.99)),
         ),
         Row(
@@ -90,6 +90,8 @@ def experiment(*, replications: int) -> list[Row]:
             theory=mm1_sojourn_quantile_s(RATE_PER_S, SERVICE_S, 0.99 ** (1 / FAN_OUT)),
             source="P99.9 of one call",
             simulated=mean_over(calls, lambda run: np.quantile(grouped(run, FAN_OUT).max(axis=1), 0.99)),
+            # Some 700 answers in a run: the P99 of so few is found a little low.
+            tolerance=0.05,
         ),
         Row(
             quantity="P99 of two calls in a row",

@@ -83,7 +83,8 @@ def experiment(*, replications: int) -> list[Row]:
             theory=100 * halfin_whitt_probability(headroom),
             source=f"Halfin, Whitt 1981, beta = {headroom:.2f}; approximate",
             simulated=mean_over(found, waiting_share),
-            tolerance=0.1,
+            # A limit of many servers; with 43 it is an eighth too low.
+            tolerance=0.15,
         ),
         Row(
             quantity="share of time that the GPU is busy, 16 seats at 50 %",
