@@ -262,6 +262,7 @@ def test_a_run_that_answered_nothing(routerwise, tmp_path):
     status, output, errors = routerwise("show", tmp_path / "run")
     assert (status, errors) == (0, "")
     assert "0\N{NO-BREAK SPACE}% of all requests" in output
+    assert "Latencies (ms)" not in output
 
 
 # ------------------------------------------------------------------ other results

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from analysis.stored.json_files import RESULT_SCHEMA_VERSION
 from analysis.stored.results import read_results
 from analysis.stored.run import StoredRun
 from latency_models.errors import InputError
@@ -105,6 +106,30 @@ def test_everything_of_a_folder_is_found(tmp_path, capsys):
     found = read_results([tmp_path])
     assert [len(kind) for kind in (found.runs, found.plans, found.validations, found.frontiers)] == [0, 1, 1, 1]
     assert found.validations[0].name == "demo on plan-demo"
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "text", "words"),
+    [
+        ("compare", "comparison.json", '{"scenario": "a"}', "comparison.json lacks the key 'slo'"),
+        ("stress", "stress.json", '{"plan": "a"}', "stress.json lacks the key 'scenario'"),
+        ("frontier", "frontier.csv", "sweep,score\n", "frontier.csv lacks the column 'target_ms'"),
+        ("frontier", "frontier.csv", "", "frontier.csv lacks the column 'sweep'"),
+    ],
+)
+def test_an_incomplete_study_is_named(tmp_path, command, name, text, words):
+    manifest = {"schema_version": RESULT_SCHEMA_VERSION, "command": command, "problem": "demo"}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_results([tmp_path])
+
+
+def test_an_incomplete_validation_is_named(tmp_path):
+    content = {"schema_version": RESULT_SCHEMA_VERSION, "command": "validate", "plan": "a", "scenario": "b"}
+    (tmp_path / "held.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"held.json lacks the key 'slos'"):
+        read_results([tmp_path / "held.json"])
 
 
 def test_validate_refuses_to_replace_a_file_unasked(tmp_path, capsys):

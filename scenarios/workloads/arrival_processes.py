@@ -76,7 +76,7 @@ class Poisson(_Renewal):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gamma(_Renewal):
-    """Gamma gaps, mean 1/``rate_per_s``, coefficient of variation ``cv``: above 1 bursty, 1 Poisson, below 1 regular."""
+    """Gamma gaps of mean 1/``rate_per_s`` and coefficient of variation ``cv``: bursty above 1, Poisson at 1."""
 
     kind: Literal["gamma"] = "gamma"
     rate_per_s: float
