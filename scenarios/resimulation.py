@@ -24,6 +24,9 @@ from sim.results import SimulationResult
 _SAME_S = 1e-8
 """Times in the table of requests have nine decimals."""
 
+_IN_FLIGHT_S = 60.0
+"""No step takes longer, and only steps that are over are logged."""
+
 
 def resimulate(
     stored: StoredRun,
@@ -41,7 +44,8 @@ def resimulate(
     replication : int
         Which replication, from 0.
     until_s : float
-        Stop here; what is still in the system is unfinished then.
+        As far as it is needed.  The simulation goes on for a minute, so that the steps then in flight are over and in
+        the log; what is still in the system is unfinished.
     progress : callable, optional
         See :func:`sim.cluster.simulate`.
 
@@ -61,8 +65,9 @@ def resimulate(
         raise InputError(f"{stored.path} has no request before {until_s:g} s: the first one comes at {first_s:g} s")
     scenario = load_scenario(str(path))
     _check_traces(stored, scenario.workload)
-    if until_s < (math.inf if scenario.run.until_s is None else scenario.run.until_s):
-        scenario = scenario.model_copy(update={"run": scenario.run.model_copy(update={"until_s": until_s})})
+    end_s = until_s + _IN_FLIGHT_S
+    if end_s < (math.inf if scenario.run.until_s is None else scenario.run.until_s):
+        scenario = scenario.model_copy(update={"run": scenario.run.model_copy(update={"until_s": end_s})})
     result = simulate_replication(PreparedScenario.of(scenario), replication, progress=progress)
     _check_same(stored, replication, result)
     return result

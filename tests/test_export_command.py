@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,9 +68,9 @@ def test_a_simulation_comes_out_the_same_again(kept):
     first = simulate_replication(PreparedScenario.of(scenario), 1)
     again = resimulate(StoredRun(kept), 1)
     np.testing.assert_array_equal(first.requests.last_token_s, again.requests.last_token_s)
-    cut = resimulate(StoredRun(kept), 1, until_s=50.0)
-    assert cut.end_s == 50
-    gone = cut.requests.finish_s <= 50
+    cut = resimulate(StoredRun(kept), 1, until_s=20.0)
+    assert 20 < cut.end_s < first.end_s
+    gone = cut.requests.finish_s <= cut.end_s
     np.testing.assert_array_equal(cut.requests.finish_s[gone], first.requests.finish_s[: len(gone)][gone])
 
 
@@ -138,6 +139,21 @@ def test_a_run_of_one_replication_needs_no_number(export, traced_run, tmp_path):
 def test_mistakes_are_one_line(export, kept, tmp_path, arguments, says):
     assert says in refused(export("perfetto", kept, *arguments))
     assert not list((tmp_path / "here").iterdir())
+
+
+def test_the_step_in_flight_at_the_window_s_end_is_there(export, kept):
+    def steps(*options):
+        fixed = ("--replication", "0", "--out", "t.json", "--overwrite")
+        status, _, err = export("perfetto", str(kept), *fixed, *options)
+        assert status == 0, err
+        return [event for event in json.loads(Path("t.json").read_text())["traceEvents"] if event["ph"] == "X"]
+
+    whole = steps()[100]
+    middle_s = (whole["ts"] + whole["dur"] / 2) / 1e6
+    last = steps("--window", f":{middle_s}")[-1]
+    assert last["ts"] == whole["ts"]
+    assert last["ts"] + last["dur"] == pytest.approx(1e6 * middle_s, abs=0.01)
+    assert last["args"]["batch"] == whole["args"]["batch"]
 
 
 def test_a_window_before_the_first_request_is_refused(export, kept):

@@ -4,6 +4,7 @@ import runpy
 
 import pytest
 
+from analysis.queueing.many_servers import erlang_c
 from analysis.statistics import Interval
 from latency_models.errors import InputError
 from scenarios.lessons.lesson import FILES, FOLDER, LessonFile, lesson_names, load_lesson
@@ -183,6 +184,18 @@ def test_replications_of_a_notebook(monkeypatch):
 def test_unknown_lessons(name):
     with pytest.raises(InputError, match="unknown lesson"):
         load_lesson(name)
+
+
+def test_unknown_lessons_are_named_as_the_course_lists_them():
+    with pytest.raises(InputError, match="kv-memory, littles-law"):
+        load_lesson("nobody")
+
+
+def test_the_square_root_rule_is_as_far_off_as_its_row_allows():
+    # With enough replications the simulation is Erlang C; the row must hold then, too.
+    rows = {row.quantity: row for row in load_lesson("utilisation-and-the-knee").experiment(replications=4)}
+    rule = rows["the same by the square-root rule"]
+    assert abs(100 * erlang_c(36.0, 43) - rule.theory) < rule.tolerance * rule.theory
 
 
 def test_names_are_forgiving():

@@ -1,5 +1,6 @@
 """`routerwise teach`: list, page, exercises, answers, and a student's folder."""
 
+import asyncio
 import importlib.util
 import json
 import re
@@ -217,11 +218,19 @@ def test_a_notebook_that_fails_leaves_nothing(small_lesson, tmp_path):
 
 
 @needs_jupyter
-def test_ctrl_c_while_a_notebook_runs(small_lesson, routerwise, tmp_path, monkeypatch):
+@pytest.mark.parametrize("way", ["ended twice", "found dead", "not yet there"])
+def test_ctrl_c_while_a_notebook_runs(way, small_lesson, routerwise, tmp_path, monkeypatch):
     from nbclient import NotebookClient
+    from nbclient.exceptions import DeadKernelError
 
-    def interrupted(*arguments, **options):
-        raise AssertionError  # as nbclient does where Ctrl-C made it end the kernel
+    def interrupted(client, *arguments, **options):
+        # As nbclient does where Ctrl-C made it end the kernel.
+        if way == "ended twice":
+            raise AssertionError
+        if way == "not yet there":
+            raise asyncio.CancelledError
+        client._async_cleanup_kernel_future = object()
+        raise DeadKernelError("Kernel died")
 
     small_lesson("1 < 2")
     monkeypatch.setattr(NotebookClient, "execute", interrupted)

@@ -179,11 +179,13 @@ def test_scores_fit_refuses(routerwise, tmp_path):
     source = tmp_path / "wide.csv"
     source.write_text("prompt_id,m\np,1\nq,0\n")
     os.mkfifo(tmp_path / "device.csv")
+    (tmp_path / "link.csv").symlink_to("elsewhere.csv")
     for arguments, message in (
         (("--out", tmp_path / "t.txt"), "ends in .csv or .parquet"),
         (("--out", tmp_path / "no" / "t.csv"), "does not exist"),
         (("--out", source, "--overwrite"), "allowed: another file; this one is a source"),
         (("--out", tmp_path / "device.csv", "--overwrite"), "is no ordinary file"),
+        (("--out", tmp_path / "link.csv", "--overwrite"), "is no ordinary file"),
         (("--out", tmp_path / "t.csv"), "no column `prompt`; name a file with the texts"),
         (("--out", tmp_path / "t.csv", "--model", "n"), "unknown model in wide.csv 'n'"),
         (("--out", tmp_path / "t.csv", "--texts", source), "has no texts"),

@@ -146,6 +146,7 @@ def test_a_preemption_names_who_needed_the_blocks_and_what_is_lost():
         ("c", "queue", "behind request b, which nobody overtakes"),
     ]
     assert [one.preempted for one in steps[1].waiting] == [True, False]
+    assert [one.waited_s for one in steps[1].waiting] == pytest.approx([0, TICK_S / 2]), "b's wait begins again"
     resumed = next(view for view in steps if view.admitted and view.admitted[0].entered == "resumed")
     assert resumed.admitted[0].request == "b"
     assert (resumed.admitted[0].tokens, resumed.admitted[0].output) == (9, 2)
@@ -316,7 +317,10 @@ def test_a_walk_ends_when_told_and_begins_when_told():
     ("options", "message"),
     [
         ({"replica": "server/1"}, "unknown replica 'server/1'; did you mean 'server/0'"),
-        ({"from_s": 1e9}, "replica server/0 computes no step from 1e+09 s on, and the run ends at "),
+        (
+            {"from_s": 1e9},
+            "server/0 computes no step from 1e+09 s on, and the run ends at 17.3869 s; choose an earlier --from",
+        ),
         ({"from_s": -1.0}, "--from is -1.0; allowed: a finite number >= 0"),
         ({"from_s": float("nan")}, "--from is nan"),
         ({"from_s": float("inf")}, "--from is inf"),

@@ -84,6 +84,14 @@ def test_a_folder_of_results_and_runs_of_one_name(folder):
     assert [run.name for run in found.runs] == ["plan-demo (one)", "plan-demo (two)"]
 
 
+def test_runs_of_one_name_in_folders_of_one_name(copied, tmp_path):
+    for place in ("a", "b"):
+        shutil.copytree(copied, tmp_path / place / "run")
+    runs = read_results([tmp_path / "a" / "run", tmp_path / "b" / "run", copied]).runs
+    assert [str(tmp_path / place / "run") in run.name for place, run in zip("ab", runs, strict=False)] == [True, True]
+    assert len({run.name for run in runs}) == 3
+
+
 def test_a_run_keeps_its_plan_and_what_it_promised(tmp_path, capsys):
     main(["optimize", "demo", "--out", str(tmp_path / "plan.json")])
     plan, out = str(tmp_path / "plan.json"), str(tmp_path / "run")

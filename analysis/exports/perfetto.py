@@ -137,11 +137,11 @@ def _process_events(result: SimulationResult) -> Iterator[str]:
 def _step_events(result: SimulationResult, replica: int, runs: Runs, window: Window) -> Iterator[str]:
     process = _replica_process(replica)
     names = _request_names(result)
-    # Steps that follow each other must not overlap by a rounding; one that runs when the window begins, begins with it.
-    free_ns = round(window.from_s * 1e9)
+    # Steps that follow each other must not overlap by a rounding; one that runs at an end of the window is cut there.
+    free_ns, until_ns = round(window.from_s * 1e9), round(window.to_s * 1e9)
     for step in engine_steps(result, replica, runs, window):
         begin_ns = max(round(step.start_s * 1e9), free_ns)
-        free_ns = end_ns = max(round(step.end_s * 1e9), begin_ns)
+        free_ns = end_ns = max(min(round(step.end_s * 1e9), until_ns), begin_ns)
         args = f'"batch": {step.sequences}, "tokens": {step.tokens}'
         if step.prefilling is not None:
             args += f', "prefilling": {step.prefilling}, "decoding": {step.sequences - step.prefilling}'

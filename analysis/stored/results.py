@@ -146,11 +146,11 @@ def _frontier(path: Path, manifest: Mapping[str, Any]) -> Results:
     try:
         with table.open(encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream)
-            points = list(reader)
+            points, columns = list(reader), reader.fieldnames or ()
     except OSError as error:
         raise InputError(f"{table} cannot be read: {error.strerror}") from None
     for column in _OF_FRONTIERS:
-        if column not in (reader.fieldnames or ()):
+        if column not in columns:
             raise InputError(f"{table} lacks the column {column!r}; run the command again that wrote it")
     return Results(frontiers=(_document(path, manifest["problem"], {"points": points, "manifest": manifest}),))
 
@@ -196,9 +196,11 @@ def _merged(one: Results, other: Results) -> Results:
 
 
 def _named(runs: Sequence[StoredRun]) -> tuple[StoredRun, ...]:
-    """Tell runs of one scenario apart by the names of their folders."""
-    often = Counter(run.name for run in runs)
-    for run in runs:
-        if often[run.name] > 1:
-            run.name = f"{run.name} ({os.path.basename(os.path.abspath(run.path))})"
+    """Tell runs of one scenario apart by the names of their folders, or where these are."""
+    scenarios = [run.name for run in runs]
+    for place in (os.path.basename, str):
+        often = Counter(run.name for run in runs)
+        for run, scenario in zip(runs, scenarios, strict=True):
+            if often[run.name] > 1:
+                run.name = f"{scenario} ({place(os.path.abspath(run.path))})"
     return tuple(runs)

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,8 @@ def execute_notebook(source: Path, target: Path) -> None:
     """
     if missing := missing_packages():
         raise InputError(f"executing notebooks needs {', '.join(missing)}; install: pip install 'routerwise[teach]'")
+    from asyncio import CancelledError
+
     import jupytext
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, DeadKernelError
@@ -104,17 +107,22 @@ def execute_notebook(source: Path, target: Path) -> None:
         notebook,
         timeout=_MOST_SECONDS,
         kernel_name="python3",
-        # Its warnings are of the machine, not of the lesson.
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],
         resources={"metadata": {"path": str(source.parent)}},
     )
     try:
         # The kernel is a process of its own; without this it would look for a display that is not there.
-        client.execute(env={**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"})
-    except AssertionError:
-        # nbclient takes Ctrl-C for a reason to end the kernel, and then misses it when it would end it once more.
+        # What it writes to standard error is of the machine, not of the lesson; errors of cells come as messages.
+        client.execute(
+            env={**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}, stderr=subprocess.DEVNULL
+        )
+    except (AssertionError, CancelledError):
+        # nbclient takes Ctrl-C for a reason to end the kernel, and then misses it when it would end it once more, or
+        # waits for it.
         raise KeyboardInterrupt from None
     except DeadKernelError:
+        # On Ctrl-C nbclient ends the kernel, keeps what it does then under this name, and may find the kernel dead.
+        if getattr(client, "_async_cleanup_kernel_future", None) is not None:
+            raise KeyboardInterrupt from None
         raise NotebookFailed(f"{source.name}: the Jupyter kernel died; run python {source.name} to see why") from None
     except CellExecutionError as error:
         if error.ename == "KeyboardInterrupt":

@@ -45,7 +45,7 @@ def _difference(figure: PromisedFigure) -> str:
     if figure.simulated is None:
         return "-"
     if figure.unit in ("share", "score"):
-        return f"{figure.simulated - figure.promised:+.4f}"
+        return f"{round(figure.simulated - figure.promised, 4) + 0.0:+.4f}"
     return f"{figure.simulated / figure.promised - 1.0:+.1%}" if figure.promised > 0.0 else "-"
 
 

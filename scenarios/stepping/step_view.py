@@ -56,7 +56,7 @@ class Waiting:
     tokens: int
     """Tokens to be computed before its next output token; its prompt, unless it was preempted."""
     waited_s: float
-    """Since it entered this engine's queue for the first time."""
+    """Since it entered this engine's queue, or lost its KV blocks."""
     preempted: bool
     lack: str
     """What the scheduler refused the head of the queue for (:class:`sim.vllm.scheduler_base.Refusal`); ``queue`` for

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from scenarios.stepping.reasons import why_refused
@@ -41,6 +41,8 @@ class StepWatcher:
         # Steps scheduled and not over yet; under asynchronous scheduling there may be two.
         self._open: dict[tuple[Step, int], StepView] = {}
         self._over: StepView | None = None
+        self._preempted_s: dict[Request, float] = {}
+        """When each request lost its blocks the last time."""
         self._finished: list[str] = []
         self._cancelled: list[str] = []
         engine.outcomes = self
@@ -60,6 +62,7 @@ class StepWatcher:
     def on_schedule(self, step: Step, index: int, now_s: float) -> None:
         """Take down what was decided while the scheduler still knows it."""
         self.hand_over()
+        self._preempted_s.update(dict.fromkeys(self._engine.scheduler.preempted, now_s))
         if now_s >= self._from_s:
             self._open[step, index] = self._view(step, index, now_s)
         self._scheduled += 1
@@ -113,7 +116,7 @@ class StepWatcher:
             batch=batch,
             left_out=_left_out(scheduler, {item.request for item in items}, tokens),
             preempted=_preemptions(scheduler),
-            waiting=_queue(scheduler, batch, now_s),
+            waiting=_queue(scheduler, batch, now_s, self._preempted_s),
             finished=(),
             cancelled=(),
         )
@@ -171,7 +174,9 @@ def _preemptions(scheduler: Scheduler) -> tuple[Preemption, ...]:
     return tuple(found)
 
 
-def _queue(scheduler: Scheduler, batch: tuple[BatchEntry, ...], now_s: float) -> tuple[Waiting, ...]:
+def _queue(
+    scheduler: Scheduler, batch: tuple[BatchEntry, ...], now_s: float, preempted_s: Mapping[Request, float]
+) -> tuple[Waiting, ...]:
     """Who waits, in order, and why."""
     refusal = scheduler.refusal
     queue = list(scheduler.waiting)
@@ -186,7 +191,7 @@ def _queue(scheduler: Scheduler, batch: tuple[BatchEntry, ...], now_s: float) ->
         Waiting(
             request=str(request.name),
             tokens=request.target,
-            waited_s=now_s - request.queued_s,
+            waited_s=now_s - max(request.queued_s, preempted_s.get(request, 0.0)),
             preempted=request.preemptions > 0,
             lack=lack,
             why=why,

@@ -68,9 +68,12 @@ def walk_steps(
     end_s = cluster.simulate().end_s
     watcher.hand_over()
     if not shown:
-        since, earlier = (f" from {from_s:g} s on", "an earlier --from, or ") if from_s else ("", "")
+        since = f" from {from_s:g} s on" if from_s else ""
+        ways = ["choose an earlier --from"] if from_s else []
+        if len(by_name) > 1:
+            ways.append(f"choose another one with --replica ({', '.join(by_name)})")
+        ways = ways or ["let it run longer"]
         raise InputError(
-            f"replica {name} computes no step{since}, and the run ends at {end_s:g} s; choose {earlier}another one "
-            f"with --replica ({', '.join(by_name)})"
+            f"replica {name} computes no step{since}, and the run ends at {end_s:g} s; {', or '.join(ways)}"
         )
     return shown
