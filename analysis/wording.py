@@ -70,7 +70,7 @@ NUMBER = Unit()
 """A mean number of things, or of anything whose unit is in the heading."""
 COUNT = Unit(columns=((0.0, 1),), counts=True)
 """A number of things: a whole one, unless it is a mean."""
-DOLLARS = Unit(before="$", decimals=3, columns=((1.0, 2),))
+DOLLARS = Unit(before="$", decimals=3, least_decimals=2, columns=((1.0, 2),))
 
 UNITS = {
     "s": MILLISECONDS, "share": SHARE, "score": SCORE, "requests/s": RATE, "rate": NUMBER, "number": NUMBER,
