@@ -93,6 +93,13 @@ def test_two_that_collide_now_and_then():
     assert slowdown == pytest.approx(1 + (np.sqrt(5) - 1) / 4, rel=1e-6)
 
 
+def test_a_mean_of_ones_that_rounds_below_one_speeds_nobody_up():
+    memory = [0.0, 1.0, 0.609375, 0.33092784617080917, 0.5]
+    bandwidth = [1.0, 1.0, 0.0, 0.0, 0.0]
+    tenants = [Demand(sms=1.0, compute=0.0, memory=m, bandwidth=b) for m, b in zip(memory, bandwidth, strict=True)]
+    assert min(checked_slowdowns(BandwidthContention(), tenants)) == 1.0
+
+
 @given(st.lists(demands(), min_size=1, max_size=5))
 def test_nobody_gains_and_no_more_is_given_out_than_there_is(tenants):
     for model in (CappedContention(), BandwidthContention()):

@@ -88,7 +88,7 @@ def test_where_nothing_is_answered_there_is_no_picture(validate, tmp_path):
     code, out, err = validate(*arguments, plan=plan, scenario=queue_file(tmp_path, hopeless))
     assert code == 3
     assert "not attributed" in out
-    assert "nothing to draw" in err
+    assert "nothing to plot" in err
     assert not (tmp_path / "gap.png").exists()
 
 

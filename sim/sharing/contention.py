@@ -107,7 +107,7 @@ class BandwidthContention:
             compute_factors = _mean_crowding(occupied, in_compute)
             before = slowdowns
             slowdowns = [
-                1.0 + tenant.memory * (x - 1.0) + tenant.compute * (y - 1.0)
+                max(1.0, 1.0 + tenant.memory * (x - 1.0) + tenant.compute * (y - 1.0))  # a mean of ones can round below
                 for tenant, x, y in zip(tenants, memory_factors, compute_factors, strict=True)
             ]
             if max(abs(now - then) for now, then in zip(slowdowns, before, strict=True)) < _SAME:

@@ -99,7 +99,10 @@ class SelfishUsers:
 
 @MODEL_ROUTERS.register("selfish-users")
 def selfish_users(context: RouterContext, options: Mapping[str, Any]) -> SelfishUsers:
-    """Options: ``routes`` (lists of models by name), ``shares``, ``tolls_s`` by model, ``learning``."""
+    """Users move to the route that was quickest lately, tolls included.
+
+    Options: ``routes`` (lists of models by name), ``shares``, ``tolls_s`` by model, ``learning``.
+    """
     check_options("the selfish-users router", options, ("routes", "shares", "tolls_s", "learning"))
     routes = options.get("routes") or []
     if not routes or not all(routes):
