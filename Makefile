@@ -21,7 +21,7 @@ demo: $(VENV)/.base  ## plan the built-in problem, try the plan under bursts, co
 	$(BIN)/routerwise validate runs/demo/promised.json plan-demo-bursts --gap \
 		--out runs/demo/validation.json --overwrite || test $$? -eq 3  # 3: broken, as it should be
 	$(BIN)/routerwise plan demo plan-demo-bursts --out runs/demo/corrected.json --overwrite
-	$(BIN)/routerwise run plan-demo-bursts --plan runs/demo/corrected.json --replications 5 --slo "ttft:300 tpot:60" \
+	$(BIN)/routerwise run plan-demo-bursts --plan runs/demo/corrected.json --replications 15 --slo "ttft:300 tpot:60" \
 		--out runs/demo/corrected --overwrite
 	$(BIN)/routerwise report runs/demo --out runs/demo/report.html --overwrite
 
