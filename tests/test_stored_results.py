@@ -173,6 +173,12 @@ def test_the_layout_of_another_version(copied, version, words):
         read_results([copied])
 
 
+def test_a_folder_that_is_no_run_directory(tmp_path):
+    for path in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(InputError, match=r"is no run directory: it has no manifest\.json"):
+            StoredRun(path)
+
+
 def test_places_without_results(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_results([tmp_path / "nothing"])

@@ -62,6 +62,10 @@ class StoredRun:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if not (path / "manifest.json").is_file():
+            raise InputError(
+                f"{path} is no run directory: it has no manifest.json; give a folder that `routerwise run` wrote"
+            )
         self.manifest = read_object(path / "manifest.json")
         check_version(path, self.manifest, RUN_SCHEMA_VERSION)
         check_keys(path / "manifest.json", self.manifest, ("replications", "warmup_s"))
