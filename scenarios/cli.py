@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import importlib
+import math
 import os
 import signal
 import sys
+import time
 from typing import Any, ClassVar
 
 import click
@@ -15,6 +17,8 @@ from latency_models.errors import RouterwiseError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
+
+_CLEANING_UP_S = 3.0
 
 
 class LazyGroup(click.Group):
@@ -111,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     ctrl_c = signal.getsignal(signal.SIGINT)
     if ctrl_c is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt_once)
+        signal.signal(signal.SIGINT, _Interrupt())
     try:
         cli.main(args=arguments, standalone_mode=False)
     except click.exceptions.Exit as finished:
@@ -134,10 +138,19 @@ def main(arguments: list[str] | None = None) -> None:
         signal.signal(signal.SIGINT, ctrl_c)
 
 
-def _interrupt_once(*_: object) -> None:
-    # A second Ctrl-C would stop the cleaning up that the first one began.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
+class _Interrupt:
+    """Ctrl-C; another one soon after would stop the cleaning up that the first one began, and is ignored.
+
+    One that comes later counts again: compiled modules that are just being imported can lose the first one.
+    """
+
+    def __init__(self) -> None:
+        self._raised_at = -math.inf
+
+    def __call__(self, *_: object) -> None:
+        if time.monotonic() - self._raised_at > _CLEANING_UP_S:
+            self._raised_at = time.monotonic()
+            raise KeyboardInterrupt
 
 
 def _explain(error: Exception) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import numpy.random  # NumPy would import it at its first use, and loses a Ctrl-C that comes then
 
 
 def named_seed(seed: np.random.SeedSequence, name: str) -> np.random.SeedSequence:

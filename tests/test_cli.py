@@ -568,22 +568,3 @@ def test_columns_that_mean_nothing_are_named(routerwise, tmp_path):
     status, _, err = routerwise("run", "chat-steady", "--set", workload, "--out", tmp_path / "run")
     assert status == 0
     assert "columns not used: priorty" in err
-
-
-def test_a_second_ctrl_c_does_not_stop_the_cleaning_up(tmp_path, monkeypatch):
-    def interrupted(**_):
-        try:
-            signal.raise_signal(signal.SIGINT)
-        finally:
-            signal.raise_signal(signal.SIGINT)
-            (tmp_path / "cleaned").touch()
-
-    monkeypatch.setattr("scenarios.cli.cli.main", interrupted)
-    # A shell that runs the tests in the background has them ignore Ctrl-C.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(SystemExit, match="130"):
-            main(["scenarios"])
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert (tmp_path / "cleaned").exists()
