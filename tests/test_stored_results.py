@@ -192,7 +192,12 @@ def test_places_without_results(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("{", "is not JSON"), ("[1]", "holds list"), ('{"a": 1}', "is no result of routerwise")]
+    ("text", "words"),
+    [
+        ("{", "is not JSON.*; wanted: a run directory"),
+        ("[1]", "holds list.*; wanted: a run"),
+        ('{"a": 1}', "is no result of routerwise"),
+    ],
 )
 def test_files_that_are_no_results(tmp_path, text, words):
     (tmp_path / "some.json").write_text(text)

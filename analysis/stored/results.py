@@ -78,7 +78,10 @@ def _read(path: Path) -> Results:
     if not path.exists():
         raise InputError(f"{path} does not exist; wanted: {KINDS}")
     if path.is_file():
-        content = read_object(path)
+        try:
+            content = read_object(path)
+        except InputError as error:
+            raise InputError(f"{error}; wanted: {KINDS}") from None
         if (reader := _file_reader(content)) is None:
             raise InputError(f"{path} is no result of routerwise; wanted: {KINDS}")
         return reader(path, content)
